@@ -1,0 +1,83 @@
+import { randomBytes } from 'node:crypto'
+import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { LogController, type FastifyHttpOptions, type RawServerDefault } from 'fastify'
+import fp from 'fastify-plugin'
+import { HostMissing } from '../src/errors.ts'
+import { problem, PROBLEM_TYPE, serializeProblem } from '../src/problems.ts'
+import { sendProblem } from './problems.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance { closing: boolean }
+}
+
+const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
+const ours = randomBytes(6).toString('hex')
+let requests = 0
+
+/** The caller's id if it can be repeated in a header and a log line as it is; else one that is unique over all replicas. */
+function requestIdOf ({ headers }: IncomingMessage): string {
+  const id = headers['x-request-id']
+  return typeof id === 'string' && REQUEST_ID.test(id) ? id : `${ours}-${(++requests).toString(36)}`
+}
+
+/**
+ * Limits of both listeners. Fastify's `requestTimeout` alone does not cut a body that stops half-way: Node looks for such
+ * requests only every `connectionsCheckingInterval`, and waits out `headersTimeout` first.
+ */
+export const serverOptions = {
+  bodyLimit: 256 * 1024,
+  requestTimeout: 10_000,
+  keepAliveTimeout: 72_000, // above the idle time of the usual load balancers, which must be the ones to close
+  http: { headersTimeout: 5_000, connectionsCheckingInterval: 1_000, requireHostHeader: false },
+  forceCloseConnections: 'idle',
+  // What still comes in on open connections while the service closes is served: it was accepted.
+  return503OnClosing: false,
+  routerOptions: { maxParamLength: 16_384 }, // above Node's limit for a whole head: an id of any length is answered by its schema
+  requestIdHeader: false,
+  genReqId: requestIdOf,
+  // A line for each request would cost more than the request. Failures are logged, the rest is in the metrics.
+  logController: new LogController({ disableRequestLogging: true }),
+  ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false } },
+  frameworkErrors: sendProblem,
+  clientErrorHandler: refuseMalformed
+} satisfies FastifyHttpOptions<RawServerDefault>
+
+/** What holds for every request and answer of a listener. */
+export default fp(async (app) => {
+  app.decorate('closing', false)
+  app.addHook('preClose', async () => { app.closing = true })
+  app.addHook('onRequest', (request, _reply, done) => {
+    // Node would refuse it with an empty body (RFC 9112, section 3.2).
+    done(request.headers.host === undefined && request.raw.httpVersion === '1.1' ? new HostMissing() : undefined)
+  })
+  app.addHook('onSend', (request, reply, _payload, done) => {
+    reply.header('x-request-id', request.id)
+    // Else close() would wait until the client's keep-alive connection is idle for keepAliveTimeout (fastify/fastify#7044).
+    if (app.closing) reply.header('connection', 'close')
+    done()
+  })
+  app.server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    const requestId = requestIdOf(request)
+    const body = serializeProblem(problem(417, 'EXPECTATION_FAILED', 'The only expectation that can be met is 100-continue.', requestId, request.url ?? ''))
+    response.writeHead(417, { 'content-type': PROBLEM_TYPE, 'content-length': Buffer.byteLength(body), 'x-request-id': requestId }).end(body)
+  })
+}, { name: 'http' })
+
+const CLIENT_ERRORS: Record<string, [status: number, code: string, detail: string]> = {
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'REQUEST_TIMEOUT', 'The request did not arrive in time.'],
+  HPE_HEADER_OVERFLOW: [431, 'HEADERS_TOO_LARGE', 'The head of the request is too large.'],
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: [413, 'BODY_TOO_LARGE', 'The chunk extensions are too large.']
+}
+
+/** What is not even HTTP has no request to answer: the problem goes to the socket as it is. */
+function refuseMalformed (error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return
+  const [status, code, detail] = CLIENT_ERRORS[error.code ?? ''] ?? [400, 'BAD_REQUEST', 'The request is not valid HTTP.']
+  const requestId = `${ours}-${(++requests).toString(36)}`
+  const body = serializeProblem(problem(status, code, detail, requestId, ''))
+  if (socket.writable) {
+    socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: ${PROBLEM_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nX-Request-Id: ${requestId}\r\nConnection: close\r\n\r\n${body}`)
+  }
+  socket.destroySoon()
+}

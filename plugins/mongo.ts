@@ -1,0 +1,77 @@
+import mongodb from '@fastify/mongodb'
+import fp from 'fastify-plugin'
+import { MongoServerError, MongoServerSelectionError, type Collection, type Db } from 'mongodb'
+import { ConnectionString } from 'mongodb-connection-string-url'
+import { StartupError } from '../src/errors.ts'
+import type { OrderDocument } from '../src/models.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    db: Db
+    ordersCollection: Collection<OrderDocument>
+  }
+}
+
+const DATABASE = 'orders'
+const COLLECTION = 'orders'
+/** How long a start waits for a MongoDB that isn't there yet, and any later command for a primary. */
+const SERVER_SELECTION_MS_MAX = 10_000
+/** Inserts and reads need six, each change stream one, and each list that is being read one from time to time. */
+const POOL_MAX = 50
+
+/** MongoDB: a replica set, as change streams and majority writes need one. */
+export default fp(async (app) => {
+  const url = app.settings.MONGO_URL
+  const database = databaseOf(url)
+  try {
+    await app.register(mongodb, {
+      url,
+      database,
+      appName: 'order-service',
+      serverSelectionTimeoutMS: SERVER_SELECTION_MS_MAX,
+      connectTimeoutMS: SERVER_SELECTION_MS_MAX,
+      maxPoolSize: POOL_MAX,
+      forceClose: true
+    })
+    app.decorate('db', app.mongo.db!)
+    const { setName, msg } = await app.db.command({ hello: 1 })
+    if (setName === undefined && msg !== 'isdbgrid') {
+      throw new StartupError('MongoDB in MONGO_URL runs alone, but orders need a replica set (one node is enough): start mongod with --replSet rs0 and run rs.initiate() once')
+    }
+    await app.db.createCollection(COLLECTION).catch(ignoreExisting)
+  } catch (error) {
+    throw explain(error as Error, url)
+  }
+  app.decorate('ordersCollection', app.db.collection<OrderDocument>(COLLECTION))
+}, { name: 'mongo', dependencies: ['settings', 'local-parts'] })
+
+function databaseOf (url: string): string {
+  try {
+    return decodeURIComponent(new ConnectionString(url).pathname.slice(1)) || DATABASE
+  } catch (cause) {
+    throw new StartupError(`MONGO_URL is no MongoDB connection string: ${(cause as Error).message}`, { cause })
+  }
+}
+
+const NAMESPACE_EXISTS = 48
+const AUTHENTICATION_FAILED = 18
+const UNAUTHORIZED = 13
+
+function ignoreExisting (error: unknown): void {
+  if (!(error instanceof MongoServerError && error.code === NAMESPACE_EXISTS)) throw error
+}
+
+function explain (error: Error, url: string): Error {
+  if (error instanceof StartupError) return error
+  const { hosts, searchParams } = new ConnectionString(url)
+  const place = hosts.join(',')
+  if (error instanceof MongoServerError && (error.code === AUTHENTICATION_FAILED || error.code === UNAUTHORIZED)) {
+    return new StartupError(`MongoDB at ${place} refused the user of MONGO_URL: ${error.message.replace(/\.$/, '')}. Check user, password and authSource`, { cause: error })
+  }
+  if (error instanceof MongoServerSelectionError) {
+    const set = searchParams.get('replicaSet')
+    const hint = set === null ? 'is it running, and MONGO_URL right?' : `is it running, as a member of the replica set ${set} that was initiated?`
+    return new StartupError(`MongoDB at ${place} could not be used within ${SERVER_SELECTION_MS_MAX / 1000} s: ${hint} (${error.message})`, { cause: error })
+  }
+  return new StartupError(`MongoDB at ${place}: ${error.message}`, { cause: error })
+}

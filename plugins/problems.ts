@@ -1,0 +1,20 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { RouteNotFound } from '../src/errors.ts'
+import { problemOf, PROBLEM_TYPE, serializeProblem } from '../src/problems.ts'
+
+/** Every error as application/problem+json (RFC 9457): thrown ones, unknown routes and what the framework refuses by itself. */
+export default fp(async (app) => {
+  app.setErrorHandler(sendProblem)
+  app.setNotFoundHandler((request) => {
+    throw new RouteNotFound(request.method, request.url)
+  })
+}, { name: 'problems' })
+
+/** Also Fastify's `frameworkErrors`, for what fails before a route is found. */
+export function sendProblem (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  const problem = problemOf(error, request.id, request.url)
+  if (problem.status === 500) request.log.error({ err: error, requestId: request.id }, 'a request failed')
+  if (problem.status === 503) reply.header('retry-after', '1')
+  reply.code(problem.status).type(PROBLEM_TYPE).serializer(serializeProblem).send(problem)
+}

@@ -1,0 +1,45 @@
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import fp from 'fastify-plugin'
+import type { Timestamp } from 'mongodb'
+import { within } from '../src/deadline.ts'
+import { createLease, leaseName, RELAY_COLLECTION, type LeaseDocument } from '../src/lease.ts'
+import { createRelay, type Relay } from '../src/relay.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance { relay: Relay | undefined }
+}
+
+/** A transaction at hand ends within it, unless Kafka hangs: then the next leader finds out by the checkpoint. */
+const STOP_MS_MAX = 4_000
+
+/** Tells Kafka of the orders. Without Kafka in this process only the place to start from is kept. */
+export default fp(async (app) => {
+  const { db, ordersCollection: collection, kafka, settings, log, observe } = app
+  const origin = await ensureOrigin()
+  app.decorate('relay', undefined)
+  if (kafka === undefined) return
+
+  const lease = createLease({
+    collection: db.collection<LeaseDocument>(RELAY_COLLECTION),
+    name: leaseName(settings.KAFKA_TOPIC),
+    owner: `${hostname()} ${process.pid} ${randomUUID()}`
+  })
+  const topic = { topic: settings.KAFKA_TOPIC, partitions: settings.KAFKA_TOPIC_PARTITIONS, replicationFactor: settings.KAFKA_TOPIC_REPLICATION }
+  const relay = createRelay({ db, collection, kafka, topic, lease, origin, log, observe })
+  app.relay = relay
+  app.addHook('onReady', async () => relay.start())
+  app.addHook('onClose', async () => {
+    await within(STOP_MS_MAX, 'the relay\'s end', relay.stop()).catch((error) => log.warn({ reason: error.message }, 'the relay was left behind'))
+  })
+
+  /** Stored before the first request is served: if Kafka is down at the very first start, this says where the first relay begins. */
+  async function ensureOrigin (): Promise<Timestamp> {
+    const { operationTime } = await db.command({ ping: 1 })
+    const stored = await db.collection<{ _id: string, operationTime: Timestamp }>(RELAY_COLLECTION).findOneAndUpdate(
+      { _id: `origin:${settings.KAFKA_TOPIC}` },
+      { $setOnInsert: { operationTime } },
+      { upsert: true, returnDocument: 'after', writeConcern: { w: 'majority' } })
+    return stored!.operationTime
+  }
+}, { name: 'relay', dependencies: ['mongo', 'kafka', 'orders', 'metrics'] })

@@ -1,0 +1,40 @@
+import { isUtf8 } from 'node:buffer'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { ContentEncodingUnsupported, NotUtf8, UserIdConflict, UserIdRepeated } from '../src/errors.ts'
+
+type Done = (error?: Error) => void
+
+/** JSON in UTF-8 and nothing else: the default parsers take text too, and make U+FFFD of bytes that are no UTF-8. */
+export function acceptOnlyJson (app: FastifyInstance): void {
+  const parseJson = app.getDefaultJsonParser('error', 'error')
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
+    if (!isUtf8(body)) return done(new NotUtf8('The body'))
+    parseJson(request, body.toString('utf8'), done)
+  })
+}
+
+export function refuseContentEncoding (request: FastifyRequest, _reply: FastifyReply, done: Done): void {
+  done(request.headers['content-encoding'] === undefined ? undefined : new ContentEncodingUnsupported())
+}
+
+/**
+ * The gateway names the user in `x-user-id`: it stands in for a missing `userId`. The value is put where the schema of the body,
+ * or of the headers, then checks it.
+ */
+export function takeUserIdFromHeader (request: FastifyRequest, _reply: FastifyReply, done: Done): void {
+  const header = request.headers['x-user-id']
+  if (header === undefined) return done()
+  // Node joins what is sent twice with a comma, which may also be part of one value.
+  if (request.raw.headersDistinct['x-user-id']!.length > 1) return done(new UserIdRepeated())
+  const bytes = Buffer.from(header as string, 'latin1') // which is how Node reads a header's bytes
+  if (!isUtf8(bytes)) return done(new NotUtf8('The header x-user-id'))
+  const userId = bytes.toString('utf8')
+  request.headers['x-user-id'] = userId
+
+  const body = request.body
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) return done()
+  if (!Object.hasOwn(body, 'userId')) Object.assign(body, { userId })
+  else if ((body as { userId: unknown }).userId !== userId) return done(new UserIdConflict())
+  done()
+}

@@ -1,0 +1,49 @@
+import { Readable } from 'node:stream'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { NewOrderSchema, OrderListSchema, OrderParamsSchema, OrderSchema, UserIdHeaderSchema } from '../schemas/order.ts'
+import { ProblemSchema } from '../schemas/problem.ts'
+import { OrderNotFound } from '../src/errors.ts'
+import { traceparentOf } from '../src/traceparent.ts'
+import { refuseContentEncoding, takeUserIdFromHeader } from './order-request.ts'
+
+const JSON_TYPE = 'application/json; charset=utf-8'
+const problems = { '4xx': ProblemSchema, '5xx': ProblemSchema }
+
+/** The three routes. Orders come from the store as serialised bytes, already in the shape of their schemas. */
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  const { orders } = app
+  const [prefix, suffix] = app.settings.RESPONSE_ENVELOPE === 'result' ? ['{"result":', '}'] : ['', '']
+  const [before, after] = [Buffer.from(prefix), Buffer.from(suffix)]
+  const envelope = (json: Buffer): Buffer => prefix === '' ? json : Buffer.concat([before, json, after])
+
+  // Without a route of its own HEAD would read all orders to throw them away.
+  app.head('/', async (_request, reply) => reply.type(JSON_TYPE).send())
+
+  app.get('/', {
+    exposeHeadRoute: false,
+    schema: { response: { 200: OrderListSchema, ...problems } }
+  }, async (_request, reply) => {
+    const chunks = await orders.list(prefix, suffix)
+    return reply.type(JSON_TYPE).send(Readable.from(chunks, { objectMode: false }) as never)
+  })
+
+  app.get('/:id', {
+    schema: { params: OrderParamsSchema, response: { 200: OrderSchema, ...problems } }
+  }, async (request, reply) => {
+    const id = request.params.id.toLowerCase()
+    const json = await orders.find(id)
+    if (json === undefined) throw new OrderNotFound(id)
+    return reply.type(JSON_TYPE).send(envelope(json) as never)
+  })
+
+  app.post('/', {
+    onRequest: refuseContentEncoding,
+    preValidation: takeUserIdFromHeader,
+    schema: { headers: UserIdHeaderSchema, body: NewOrderSchema, response: { 201: OrderSchema, ...problems } }
+  }, async (request, reply) => {
+    const { id, json } = await orders.create(request.body, traceparentOf(request.headers.traceparent))
+    return reply.code(201).header('location', `${app.prefix}/${id}`).type(JSON_TYPE).send(envelope(json) as never)
+  })
+}
+
+export default routes

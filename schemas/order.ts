@@ -1,0 +1,41 @@
+import { Type, type Static } from '@sinclair/typebox'
+
+// With the `u` flag, which Ajv sets, a proper surrogate pair is one code point, so this class matches lone surrogates only.
+// A lone surrogate has no UTF-8 form: stored and read back it would be another string than the one that was sent.
+const WELL_FORMED = '^[^\\ud800-\\udfff]*$'
+
+/** Any text that a neighbour uses as an id. 1–128 characters (code points). */
+const ForeignIdSchema = Type.String({ minLength: 1, maxLength: 128, pattern: WELL_FORMED })
+
+export const OrderLineSchema = Type.Object({
+  _id: ForeignIdSchema,
+  quantity: Type.Integer({ minimum: 1, maximum: 1_000_000 })
+}, { additionalProperties: false })
+
+const OrderLinesSchema = Type.Array(OrderLineSchema, { minItems: 1, maxItems: 1_000 })
+
+/** What a client sends to create an order. */
+export const NewOrderSchema = Type.Object({
+  userId: ForeignIdSchema,
+  products: OrderLinesSchema
+}, { additionalProperties: false })
+export type NewOrder = Static<typeof NewOrderSchema>
+
+/** An order as every reader sees it, over HTTP and in the event. The order of the properties is the order on the wire. */
+export const OrderSchema = Type.Object({
+  _id: Type.String({ pattern: '^[0-9a-f]{24}$' }),
+  userId: ForeignIdSchema,
+  products: OrderLinesSchema,
+  createdAt: Type.String({ format: 'date-time' }),
+  updatedAt: Type.String({ format: 'date-time' })
+}, { additionalProperties: false })
+export type Order = Static<typeof OrderSchema>
+
+export const OrderListSchema = Type.Array(OrderSchema)
+
+export const OrderParamsSchema = Type.Object({
+  id: Type.String({ pattern: '^[0-9a-fA-F]{24}$', description: 'an order id: 24 hex digits, either case' })
+})
+
+/** `x-user-id`, decoded: the gateway's way to say who buys. */
+export const UserIdHeaderSchema = Type.Object({ 'x-user-id': Type.Optional(ForeignIdSchema) })

@@ -1,0 +1,24 @@
+import { Type, type Static } from '@sinclair/typebox'
+
+const BROKERS = '^(off|[^\\s,:]+:[0-9]{1,5}([\\s,]+[^\\s,:]+:[0-9]{1,5})*)?$'
+
+/** Every setting of the service. Names, defaults, bounds and docs are here and nowhere else; `.env.example` is held to it by a test. */
+export const SettingsSchema = Type.Object({
+  HOST: Type.String({ default: '::', minLength: 1, description: 'address to listen on; :: is IPv6 and IPv4 (0.0.0.0 where there is no IPv6)' }),
+  PORT: Type.Integer({ default: 8002, minimum: 0, maximum: 65535, description: 'port of the API' }),
+  METRICS_PORT: Type.Integer({ default: 9202, minimum: 0, maximum: 65535, description: 'port of /metrics, /livez and /readyz' }),
+  MONGO_URL: Type.String({ default: '', pattern: '^(mongodb(\\+srv)?://.+)?$', description: 'mongodb:// or mongodb+srv:// of a replica set; empty = a local MongoDB' }),
+  REDIS_URL: Type.String({ default: '', pattern: '^(off|rediss?://.+)?$', description: 'redis:// or rediss://; empty = a local Redis, off = no Redis' }),
+  KAFKA_BROKERS: Type.String({ default: '', pattern: BROKERS, description: 'host:port, with comma or space between brokers; empty = a local Kafka, off = no relay in this process' }),
+  KAFKA_TOPIC: Type.String({ default: 'order-events', pattern: '^[a-zA-Z0-9._-]{1,200}$', description: 'topic of the order events; the relay\'s own names are derived from it' }),
+  KAFKA_TOPIC_PARTITIONS: Type.Integer({ default: 6, minimum: 1, maximum: 1000, description: 'partitions, where the topic has to be created' }),
+  KAFKA_TOPIC_REPLICATION: Type.Integer({ default: 1, minimum: 1, maximum: 15, description: 'replicas of each partition, where a topic has to be created; 3 in production' }),
+  RESPONSE_ENVELOPE: Type.Union(['', 'off', 'result'].map((envelope) => Type.Literal(envelope)), { default: 'off', description: 'off, or result: success bodies as {"result": …}' }),
+  LOG_LEVEL: Type.Union(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'].map((level) => Type.Literal(level)), { default: 'info', description: 'fatal, error, warn, info, debug, trace or silent' }),
+  NODE_ENV: Type.String({ default: 'development', description: 'production never starts local parts: a missing URL is then an error' }),
+  LOCAL_DIR: Type.String({ default: '.local', minLength: 1, description: 'folder for the data of the local parts' }),
+  CACHE_BYTES_MAX: Type.Integer({ default: 67_108_864, minimum: 0, maximum: 17_179_869_184, description: 'bytes of orders held in this process; 0 = none' }),
+  REDIS_TTL_SECONDS: Type.Integer({ default: 60, minimum: 1, maximum: 86_400, description: 'seconds an order stays in Redis' }),
+  CLOSE_DELAY_MS: Type.Integer({ default: 9_000, minimum: 100, maximum: 600_000, description: 'ms for a clean shutdown before it is forced' })
+})
+export type Settings = Static<typeof SettingsSchema>

@@ -1,0 +1,46 @@
+import fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import http, { serverOptions } from '../plugins/http.ts'
+import kafka from '../plugins/kafka.ts'
+import localParts from '../plugins/local-parts.ts'
+import metrics from '../plugins/metrics.ts'
+import mongo from '../plugins/mongo.ts'
+import orders from '../plugins/orders.ts'
+import problems from '../plugins/problems.ts'
+import redis from '../plugins/redis.ts'
+import relay from '../plugins/relay.ts'
+import settings, { type SettingsOptions } from '../plugins/settings.ts'
+import { acceptOnlyJson } from '../routes/order-request.ts'
+import operationRoutes from '../routes/operations.ts'
+import orderRoutes from '../routes/orders.ts'
+
+export interface Service { api: FastifyInstance, operations: FastifyInstance }
+
+export interface ServiceOptions extends SettingsOptions { logger?: FastifyServerOptions['logger'] }
+
+/**
+ * The service with its two listeners, not yet listening. The order is that of dependence; closing goes the other way round.
+ * @throws StartupError with one line that says what to do
+ */
+export function createService ({ logger = true, ...options }: ServiceOptions = {}): Service {
+  // Local parts may have to be fetched first, which takes as long as it takes.
+  const api = fastify({ ...serverOptions, logger, pluginTimeout: 0 })
+  api.register(http)
+  api.register(problems)
+  api.register(settings, options)
+  api.register(localParts)
+  api.register(mongo)
+  api.register(redis)
+  api.register(kafka)
+  api.register(metrics)
+  api.register(orders)
+  api.register(relay)
+  acceptOnlyJson(api)
+  api.register(orderRoutes)
+  api.register(orderRoutes, { prefix: '/orders' })
+
+  const operations = fastify({ ...serverOptions, loggerInstance: api.log })
+  operations.register(http)
+  operations.register(problems)
+  operations.register(operationRoutes, { api })
+  return { api, operations }
+}

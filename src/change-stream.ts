@@ -1,0 +1,73 @@
+import { Long, type Db, type Document, type Timestamp } from 'mongodb'
+import { within } from './deadline.ts'
+import { toLong } from './models.ts'
+
+/*
+ * A change stream read batch by batch. The driver's own ChangeStream hands over one event a promise and hides both where a
+ * batch ends and the token that follows it; here a batch and its post-batch resume token come together, also when the batch is
+ * empty (a quiet collection's token would age out of the oplog otherwise, SERVER-35740).
+ * Nothing is resumed here: whoever reads it opens a new one at the last token it has made use of.
+ */
+
+export type ResumeToken = Document
+export type StreamPosition = { startAfter: ResumeToken } | { startAtOperationTime: Timestamp }
+
+export interface ChangeBatch {
+  events: Document[]
+  /** Where the next batch starts: save it once the events are dealt with. */
+  token: ResumeToken
+}
+
+/** The server answers within the awaited time; more than this beyond it means that it hangs. */
+const ANSWER_MS_MAX = 10_000
+export const HISTORY_LOST = 286
+
+export interface ChangeStreamReader {
+  /** Resolves as soon as there are events, or with none after `awaitMs`. Rejects with the server's or the driver's error. */
+  next: (awaitMs: number) => Promise<ChangeBatch>
+  close: () => Promise<void>
+}
+
+export async function openChangeStream ({ db, collection, pipeline, position, batchSize }: {
+  db: Db, collection: string, pipeline: Document[], position: StreamPosition, batchSize: number
+}): Promise<ChangeStreamReader> {
+  // A cursor can be read only in the session that opened it, and by default each command gets one of its own.
+  const session = db.client.startSession()
+  let cursorId = Long.ZERO
+  let first: ChangeBatch | undefined
+
+  async function command (body: Document, waitMs: number): Promise<ChangeBatch> {
+    const { cursor } = await within(waitMs + ANSWER_MS_MAX, 'MongoDB\'s answer', db.command(body, { session }))
+    cursorId = toLong(cursor.id)
+    return { events: cursor.firstBatch ?? cursor.nextBatch, token: cursor.postBatchResumeToken }
+  }
+
+  try {
+    first = await command({
+      aggregate: collection,
+      pipeline: [{ $changeStream: { ...position } }, ...pipeline],
+      cursor: { batchSize }
+    }, 0)
+  } catch (error) {
+    await session.endSession()
+    throw error
+  }
+
+  return {
+    async next (awaitMs) {
+      if (first !== undefined && first.events.length > 0) {
+        const batch = first
+        first = undefined
+        return batch
+      }
+      first = undefined
+      if (cursorId.isZero()) throw new Error('the change stream has ended: the collection was dropped or renamed')
+      return command({ getMore: cursorId, collection, batchSize, maxTimeMS: awaitMs }, awaitMs)
+    },
+
+    async close () {
+      if (!cursorId.isZero()) await within(ANSWER_MS_MAX, 'MongoDB\'s answer', db.command({ killCursors: collection, cursors: [cursorId] }, { session })).catch(() => {})
+      await session.endSession().catch(() => {})
+    }
+  }
+}

@@ -1,0 +1,22 @@
+import createError from '@fastify/error'
+
+/**
+ * What can go wrong by design, each declared once: code, public text, HTTP status.
+ * A caller's mistake is 4xx and says what to change; 503 says that trying again later may help, and comes with Retry-After.
+ */
+export const OrderNotFound = createError<[string]>('ORDER_NOT_FOUND', 'There is no order %s.', 404)
+export const RouteNotFound = createError<[string, string]>('ROUTE_NOT_FOUND', 'There is no %s %s here.', 404)
+export const HostMissing = createError('HOST_MISSING', 'An HTTP/1.1 request needs the header Host.', 400)
+export const NotUtf8 = createError<[string]>('NOT_UTF8', '%s is not valid UTF-8.', 400)
+export const UserIdRepeated = createError('USER_ID_REPEATED', 'The header x-user-id must be sent once.', 400)
+export const UserIdConflict = createError('USER_ID_CONFLICT', 'The header x-user-id and userId in the body name different users.', 400)
+export const ContentEncodingUnsupported = createError('CONTENT_ENCODING_UNSUPPORTED', 'Send the body without Content-Encoding.', 415)
+export const Overloaded = createError('OVERLOADED', 'More orders are waiting to be stored than this service takes. Nothing was stored; try again.', 503)
+export const NotStored = createError('NOT_STORED', 'The database took no orders for too long. Nothing was stored; try again.', 503)
+export const OutcomeUnknown = createError('OUTCOME_UNKNOWN', 'The database did not confirm the order in time. It may or may not be stored.', 503)
+export const StoreUnavailable = createError('STORE_UNAVAILABLE', 'The database does not answer. Try again.', 503)
+
+/** Why the service can't start, in one line that says what to do. src/index.ts prints it and exits. */
+export class StartupError extends Error {
+  override name = 'StartupError'
+}

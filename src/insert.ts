@@ -1,0 +1,108 @@
+import { MongoError, MongoServerError, MongoServerSelectionError, MongoWriteConcernError, type Collection, type Db } from 'mongodb'
+import { setTimeout as delay } from 'node:timers/promises'
+import { NotStored, OutcomeUnknown } from './errors.ts'
+import type { Logger } from './log.ts'
+import type { OrderDocument } from './models.ts'
+
+/*
+ * Stores a batch with one `insert` and finds out the truth about each order of it, whatever goes wrong on the way:
+ *
+ * | what comes back                 | each order                | then                                            |
+ * |---------------------------------|---------------------------|-------------------------------------------------|
+ * | ok                              | stored                    | 201                                             |
+ * | writeErrors[i], duplicate `_id` | i came with an earlier try| looked up by `_id`, so that it is durable too   |
+ * | writeErrors[i], another code    | i is refused              | 500 for i, its neighbours are untouched         |
+ * | writeConcernError               | written, maybe not durable| looked up                                       |
+ * | lost connection, time-out, …    | unknown                   | looked up; what is absent is inserted again     |
+ *
+ * The ids are ours, so that inserting the same documents again is idempotent. That is also why the command is sent as it is:
+ * the driver's own retry would only multiply with this one, and its bulk API wraps a network error in a result without
+ * `writeErrors`, which looks like success (src/bulk/common.ts of node-mongodb-native).
+ */
+
+const DUPLICATE_KEY = 11000
+/** What passes with time or with another primary: the driver's retryable codes, time-outs and write-concern failures. */
+const PASSING_CODES = new Set([6, 7, 43, 50, 63, 64, 79, 89, 91, 100, 112, 134, 150, 189, 234, 262, 290, 317, 9001, 10058, 10107, 11600, 11601, 11602, 13388, 13435, 13436])
+/** Long enough not to hammer a server that is electing, short against the deadline. */
+const RETRY_DELAY_MS = 100
+const MAJORITY = { w: 'majority', j: true } as const
+
+type Outcome = 'absent' | 'unknown' | 'stored' | { refused: unknown }
+
+export function createInsert ({ db, collection, deadlineMs, log }: { db: Db, collection: Collection<OrderDocument>, deadlineMs: number, log: Logger }) {
+  /** @returns one result for each document, in their order; never rejects. Takes at most `deadlineMs` from `since` (performance.now()). */
+  return async function insert (documents: OrderDocument[], since: number): Promise<PromiseSettledResult<void>[]> {
+    const deadline = since + deadlineMs
+    const outcomes: Outcome[] = documents.map(() => 'absent')
+    const open = (): number[] => outcomes.flatMap((outcome, index) => outcome === 'absent' || outcome === 'unknown' ? [index] : [])
+
+    for (let left = deadlineMs, again = false; left > 0; left = deadline - performance.now(), again = true) {
+      if (again) {
+        await delay(Math.min(RETRY_DELAY_MS, left))
+        await lookUp(documents, outcomes, deadline)
+      }
+      const absent = open()
+      if (absent.length === 0) break
+      const tried = await tryInsert(absent.map((index) => documents[index]!), deadline)
+      absent.forEach((index, position) => { outcomes[index] = after(outcomes[index]!, tried[position]!) })
+      if (open().length === 0) break
+    }
+    return outcomes.map(settled)
+  }
+
+  async function tryInsert (documents: OrderDocument[], deadline: number): Promise<Outcome[]> {
+    let reply
+    try {
+      reply = await db.command(
+        { insert: collection.collectionName, documents, ordered: false, writeConcern: MAJORITY },
+        { timeoutMS: leftMs(deadline) })
+    } catch (error) {
+      log.warn({ reason: (error as Error).message, orders: documents.length }, 'MongoDB did not confirm a batch of orders')
+      if (!(error instanceof MongoWriteConcernError)) return documents.map(() => outcomeOf(error))
+      reply = error.result
+    }
+    const written: Outcome = reply.writeConcernError === undefined ? 'stored' : 'unknown'
+    const outcomes: Outcome[] = documents.map(() => written)
+    for (const { index, code, errmsg } of reply.writeErrors ?? []) {
+      outcomes[index] = code === DUPLICATE_KEY || PASSING_CODES.has(code) ? 'unknown' : { refused: new Error(`MongoDB refused the order: ${errmsg} (${code})`) }
+    }
+    return outcomes
+  }
+
+  /** What a majority holds is stored. A look-up that fails leaves things as they are: the next round tries again. */
+  async function lookUp (documents: OrderDocument[], outcomes: Outcome[], deadline: number): Promise<void> {
+    const unknown = outcomes.flatMap((outcome, index) => outcome === 'unknown' ? [index] : [])
+    if (unknown.length === 0) return
+    try {
+      const found = await collection.find(
+        { _id: { $in: unknown.map((index) => documents[index]!._id) } },
+        { projection: { _id: 1 }, readConcern: 'majority', readPreference: 'primary', timeoutMS: leftMs(deadline) }).toArray()
+      const ids = new Set(found.map(({ _id }) => _id.toHexString()))
+      for (const index of unknown) if (ids.has(documents[index]!._id.toHexString())) outcomes[index] = 'stored'
+    } catch (error) {
+      if (!(error instanceof MongoError)) throw error
+    }
+  }
+}
+
+/** An earlier try whose end nobody knows may still arrive: a later try that did nothing does not make it undone. */
+function after (earlier: Outcome, later: Outcome): Outcome {
+  return earlier === 'unknown' && later === 'absent' ? 'unknown' : later
+}
+
+function outcomeOf (error: unknown): Outcome {
+  if (error instanceof MongoServerSelectionError) return 'absent'
+  if (error instanceof MongoServerError && !PASSING_CODES.has(Number(error.code)) && !error.hasErrorLabel('RetryableWriteError')) return { refused: error }
+  return error instanceof MongoError ? 'unknown' : { refused: error }
+}
+
+function settled (outcome: Outcome): PromiseSettledResult<void> {
+  if (outcome === 'stored') return { status: 'fulfilled', value: undefined }
+  if (outcome === 'absent') return { status: 'rejected', reason: new NotStored() }
+  if (outcome === 'unknown') return { status: 'rejected', reason: new OutcomeUnknown() }
+  return { status: 'rejected', reason: outcome.refused }
+}
+
+function leftMs (deadline: number): number {
+  return Math.max(1, Math.ceil(deadline - performance.now()))
+}

@@ -1,0 +1,97 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { MongoServerError, Timestamp, type Db } from 'mongodb'
+import { HISTORY_LOST, openChangeStream, type ChangeStreamReader, type StreamPosition } from './change-stream.ts'
+import type { Logger } from './log.ts'
+import type { OrderReads } from './order-reads.ts'
+import type { RedisTier } from './redis-tier.ts'
+
+/*
+ * Orders don't change through this service, but somebody may fix one in MongoDB by hand. Each replica follows the updates and
+ * deletions of orders and takes them out of its caches. It starts as far back as Redis may hold anything, so that a fix made
+ * while no replica was running is not missed; only then is Redis read.
+ */
+
+const BATCH_EVENTS_MAX = 1_000
+const AWAIT_MS = 1_000
+const RETRY_MS = 1_000
+
+export interface InvalidationOptions {
+  db: Db
+  collectionName: string
+  reads: Pick<OrderReads, 'invalidate'>
+  redis: RedisTier | undefined
+  redisTtlSeconds: number
+  log: Logger
+}
+
+export function createInvalidation ({ db, collectionName, reads, redis, redisTtlSeconds, log }: InvalidationOptions) {
+  const stopping = new AbortController()
+  let running: Promise<void> | undefined
+  let position: StreamPosition | undefined
+  let historySeconds = redis === undefined ? 0 : redisTtlSeconds
+
+  async function run (): Promise<void> {
+    while (!stopping.signal.aborted) {
+      try {
+        await follow()
+      } catch (error) {
+        if (stopping.signal.aborted) return
+        log.warn({ reason: (error as Error).message }, 'fixes made in MongoDB by hand show late: the stream of changes broke and is opened again')
+        if (error instanceof MongoServerError && error.code === HISTORY_LOST) {
+          position = undefined
+          historySeconds = 0
+          redis?.distrust()
+        }
+        await delay(RETRY_MS, undefined, { signal: stopping.signal }).catch(() => {})
+      }
+    }
+  }
+
+  async function follow (): Promise<void> {
+    position ??= { startAtOperationTime: await operationTimeAgo(historySeconds) }
+    const stream = await openChangeStream({
+      db,
+      collection: collectionName,
+      pipeline: [{ $match: { operationType: { $in: ['update', 'replace', 'delete'] } } }, { $project: { documentKey: 1 } }],
+      position,
+      batchSize: BATCH_EVENTS_MAX
+    })
+    const end = (): void => { stream.close() }
+    stopping.signal.addEventListener('abort', end, { once: true })
+    try {
+      await read(stream)
+    } finally {
+      stopping.signal.removeEventListener('abort', end)
+      if (!stopping.signal.aborted) await stream.close()
+    }
+  }
+
+  async function read (stream: ChangeStreamReader): Promise<void> {
+    // A short wait at first: no event within it means that the past is dealt with.
+    for (let awaitMs = 10; !stopping.signal.aborted; awaitMs = AWAIT_MS) {
+      const { events, token } = await stream.next(awaitMs)
+      if (events.length > 0) await reads.invalidate(events.map(({ documentKey }) => String(documentKey._id)))
+      else redis?.trust()
+      position = { startAfter: token }
+    }
+  }
+
+  /** The cluster's time less some seconds, but not before what the oplog holds: that would be refused as lost history. */
+  async function operationTimeAgo (seconds: number): Promise<Timestamp> {
+    const { operationTime } = await db.command({ ping: 1 }) as { operationTime: Timestamp }
+    if (seconds === 0) return operationTime
+    const oldest = await db.client.db('local').collection<{ ts: Timestamp }>('oplog.rs').find({}, { sort: { $natural: 1 }, limit: 1, projection: { ts: 1 } }).next().catch(() => null)
+    const wanted = operationTime.getHighBits() - seconds
+    return oldest !== null && oldest.ts.getHighBits() >= wanted ? oldest.ts : new Timestamp({ t: wanted, i: 1 })
+  }
+
+  return {
+    start (): void {
+      running ??= run()
+    },
+    async stop (): Promise<void> {
+      stopping.abort()
+      await running
+    }
+  }
+}

@@ -1,0 +1,185 @@
+import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { Partitioners, type Kafka, type KafkaMessage, type Message, type RecordMetadata } from 'kafkajs'
+import { OrderEventHeadersSchema, OrderEventSchema, type OrderEvent, type OrderEventHeaders } from '../schemas/event.ts'
+import { within } from './deadline.ts'
+import type { OrderRecord } from './models.ts'
+
+/*
+ * Both ends of `order-events`: the producer, which the relay uses, and the consumer, for whoever subscribes.
+ */
+
+/** Kafka's `max.message.bytes` is 1 MiB by default and holds for what one request brings to one partition. */
+const PARTITION_BYTES_MAX = 900_000
+const TRANSACTION_MS_MAX = 15_000
+/** After this Kafka aborts what a dead relay left open. Above TRANSACTION_MS_MAX, so that it never cuts off a live one. */
+const TRANSACTION_TIMEOUT_MS = 30_000
+const CLOSE_MS_MAX = 2_000
+
+export type OrderEventsProducer = Awaited<ReturnType<typeof openOrderEventsProducer>>
+
+/**
+ * Opens the transactional producer and fences every older one of the same `transactionalId`: what they have not committed by
+ * now never will be. kafkajs' `connect()` does not do that, only a new transaction does; so a first one is committed here, with
+ * `marker` as its only record.
+ * @throws what kafkajs throws, as `publish` does. After an error the producer must be closed and not be used again: only
+ * the checkpoint tells then what was committed.
+ */
+export async function openOrderEventsProducer ({ kafka, transactionalId, topic, partitions, checkpointTopic, marker }: {
+  kafka: Kafka, transactionalId: string, topic: string, partitions: number, checkpointTopic: string, marker: Message
+}) {
+  const partitionMetadata = Array.from({ length: partitions }, () => ({})) as PartitionMetadata
+  const partitionOf = Partitioners.DefaultPartitioner()
+  const producer = kafka.producer({
+    transactionalId,
+    maxInFlightRequests: 1,
+    allowAutoTopicCreation: false,
+    transactionTimeout: TRANSACTION_TIMEOUT_MS,
+    createPartitioner: Partitioners.DefaultPartitioner
+  })
+
+  async function transact (records: OrderRecord[], checkpoint: Message): Promise<void> {
+    const rounds = pack(records)
+    const transaction = await producer.transaction()
+    try {
+      for (let round = rounds.shift(), last = false; !last; round = rounds.shift()) {
+        last = rounds.length === 0
+        const topicMessages = round === undefined ? [] : [{ topic, messages: round }]
+        if (last) topicMessages.push({ topic: checkpointTopic, messages: [{ ...checkpoint, partition: 0 }] })
+        assertWritten(topicMessages, await transaction.sendBatch({ acks: -1, topicMessages }))
+      }
+    } catch (error) {
+      await transaction.abort().catch(() => {})
+      throw error
+    }
+    await transaction.commit()
+  }
+
+  /** Messages with their partitions, in rounds that hold no more than a partition takes at once. */
+  function pack (records: OrderRecord[]): Message[][] {
+    const rounds: Message[][] = []
+    const places = Array.from({ length: partitions }, () => ({ round: 0, bytes: 0 }))
+    for (const record of records) {
+      const message: Message = { key: record.key, value: record.value, headers: record.headers }
+      message.partition = partitionOf({ topic, partitionMetadata, message })
+      const place = places[message.partition]!
+      const bytes = Buffer.byteLength(record.value) + RECORD_OVERHEAD_BYTES
+      if (place.bytes > 0 && place.bytes + bytes > PARTITION_BYTES_MAX) {
+        place.round++
+        place.bytes = 0
+      }
+      place.bytes += bytes;
+      (rounds[place.round] ??= []).push(message)
+    }
+    return rounds
+  }
+
+  async function close (): Promise<void> {
+    // It waits for its pending requests, of which a dead broker answers none (tulios/kafkajs#918).
+    await within(CLOSE_MS_MAX, 'the end of the Kafka producer', producer.disconnect()).catch(() => {})
+  }
+
+  try {
+    // kafkajs goes on with a socket that is dead but open (tulios/kafkajs#1783): each transaction has a deadline of its own.
+    await within(TRANSACTION_MS_MAX, 'the Kafka producer', producer.connect().then(() => transact([], marker)))
+  } catch (error) {
+    await close()
+    throw error
+  }
+
+  return {
+    /** Commits the records and the checkpoint together, or neither. */
+    publish: (records: OrderRecord[], checkpoint: Message) =>
+      within(TRANSACTION_MS_MAX, 'the end of the Kafka transaction', transact(records, checkpoint)),
+    close
+  }
+}
+
+type PartitionMetadata = Parameters<ReturnType<typeof Partitioners.DefaultPartitioner>>[0]['partitionMetadata']
+
+/** Headers, key and framing of one of our records, rounded up. */
+const RECORD_OVERHEAD_BYTES = 500
+
+/**
+ * kafkajs can resolve without having written a partition whose leader moved during a retry, or after writing one twice
+ * (tulios/kafkajs#1798): each partition must have been answered exactly once, else the transaction is aborted.
+ */
+function assertWritten (topicMessages: { topic: string, messages: Message[] }[], answers: RecordMetadata[]): void {
+  const expected = new Set(topicMessages.flatMap(({ topic, messages }) => messages.map(({ partition }) => `${topic} ${partition}`)))
+  const answered = answers.filter(({ errorCode }) => errorCode === 0).map(({ topicName, partition }) => `${topicName} ${partition}`)
+  if (answered.length !== expected.size || answered.some((place) => !expected.has(place)) || new Set(answered).size !== expected.size) {
+    throw new Error(`Kafka answered for the partitions [${answered.join(', ')}] instead of [${[...expected].join(', ')}]`)
+  }
+}
+
+/** An event as a subscriber gets it. */
+export interface ReceivedOrderEvent {
+  event: OrderEvent
+  /** CloudEvents attributes and traceparent. `ce_id` is the order's id: the key for deduplication. */
+  headers: OrderEventHeaders
+  partition: number
+  offset: string
+}
+
+export interface OrderEventsConsumerOptions {
+  kafka: Kafka
+  groupId: string
+  topic?: string
+  /** Where a group without committed offsets starts: at the oldest record (true) or after the newest. */
+  fromBeginning?: boolean
+  /** Deals with the events of one partition, in their order. The offsets are committed after it; if it throws, the same events come again. */
+  onBatch: (events: ReceivedOrderEvent[]) => Promise<void>
+  /** Decides about a record that is no order event. By default it throws, which makes kafkajs try it again. */
+  onInvalid?: (message: KafkaMessage, partition: number, reason: string) => Promise<void>
+}
+
+const checkEvent = TypeCompiler.Compile(OrderEventSchema)
+const checkHeaders = TypeCompiler.Compile(OrderEventHeadersSchema)
+
+/**
+ * A consumer of order events. It sees committed records only, each at least once; duplicates can only come from its own
+ * restarts, as a crash after `onBatch` and before the commit delivers the batch again.
+ * @returns once it has joined the group; `stop` finishes the batch at hand, commits it and leaves
+ */
+export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order-events', fromBeginning = true, onBatch, onInvalid = rejectInvalid }: OrderEventsConsumerOptions) {
+  const consumer = kafka.consumer({ groupId, readUncommitted: false, allowAutoTopicCreation: false })
+  const joined = new Promise<void>((resolve) => { consumer.on(consumer.events.GROUP_JOIN, () => resolve()) })
+  await consumer.connect()
+  await consumer.subscribe({ topic, fromBeginning })
+  await consumer.run({
+    eachBatch: async ({ batch }) => {
+      const events: ReceivedOrderEvent[] = []
+      for (const message of batch.messages) {
+        const received = receive(message, batch.partition)
+        if (typeof received === 'string') await onInvalid(message, batch.partition, received)
+        else events.push(received)
+      }
+      if (events.length > 0) await onBatch(events)
+    }
+  })
+  await joined
+  return {
+    async stop (): Promise<void> {
+      await consumer.stop()
+      await consumer.disconnect()
+    }
+  }
+}
+
+/** @returns the event, or in words why the record is none */
+export function receive (message: KafkaMessage, partition: number): ReceivedOrderEvent | string {
+  let event: unknown
+  try {
+    event = JSON.parse(message.value?.toString() ?? '')
+  } catch {
+    return 'its value is not JSON'
+  }
+  const headers = Object.fromEntries(Object.entries(message.headers ?? {}).map(([name, value]) => [name, String(value)]))
+  if (!checkEvent.Check(event)) return `its value: ${checkEvent.Errors(event).First()?.path} ${checkEvent.Errors(event).First()?.message}`
+  if (!checkHeaders.Check(headers)) return `its headers: ${checkHeaders.Errors(headers).First()?.path} ${checkHeaders.Errors(headers).First()?.message}`
+  if (String(message.key) !== event.orderId || headers.ce_id !== event.orderId || event.payload._id !== event.orderId) return 'its key, ce_id and order id differ'
+  return { event, headers, partition, offset: message.offset }
+}
+
+async function rejectInvalid (message: KafkaMessage, partition: number, reason: string): Promise<void> {
+  throw new Error(`the record at offset ${message.offset} of partition ${partition} is no order event: ${reason}`)
+}

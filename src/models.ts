@@ -1,0 +1,80 @@
+import build from 'fast-json-stringify'
+import { Long, ObjectId, type Document } from 'mongodb'
+import { OrderEventSchema, ORDER_PLACED, type OrderEvent, type OrderEventHeaders } from '../schemas/event.ts'
+import { OrderSchema, type NewOrder, type Order } from '../schemas/order.ts'
+
+/**
+ * An order as MongoDB holds it. The fields that go over the wire stand in the wire's order.
+ * `traceparent` never leaves over HTTP; as only this service writes it, it also tells our orders from those of an older one.
+ */
+export interface OrderDocument {
+  _id: ObjectId
+  userId: string
+  products: { _id: string, quantity: number }[]
+  createdAt: Date
+  updatedAt: Date
+  traceparent: string
+}
+
+/** Selects, in a query or a change stream, the orders that this service wrote. */
+export function writtenByUs (prefix = ''): Document {
+  return { [`${prefix}traceparent`]: { $type: 'string' } }
+}
+
+export function isOrderDocument (document: Document): document is OrderDocument {
+  return document._id instanceof ObjectId && typeof document.userId === 'string' && Array.isArray(document.products) &&
+    document.createdAt instanceof Date && document.updatedAt instanceof Date && typeof document.traceparent === 'string'
+}
+
+export function toDocument (order: NewOrder, traceparent: string): OrderDocument {
+  const now = new Date()
+  return { _id: new ObjectId(), userId: order.userId, products: order.products, createdAt: now, updatedAt: now, traceparent }
+}
+
+export function toOrder (document: OrderDocument): Order {
+  return {
+    _id: document._id.toHexString(),
+    userId: document.userId,
+    products: document.products,
+    createdAt: document.createdAt.toISOString(),
+    updatedAt: document.updatedAt.toISOString()
+  }
+}
+
+export const serializeOrder: (order: Order) => string = build(OrderSchema)
+const serializeEvent: (event: OrderEvent) => string = build(OrderEventSchema)
+
+/** A record for `order-events`, without its partition. */
+export interface OrderRecord {
+  key: string
+  value: string
+  headers: OrderEventHeaders
+}
+
+export function toRecord (document: OrderDocument): OrderRecord {
+  const order = toOrder(document)
+  return {
+    key: order._id,
+    value: serializeEvent({
+      type: ORDER_PLACED, eventType: ORDER_PLACED, userId: order.userId, orderId: order._id, products: order.products, payload: order
+    }),
+    headers: {
+      ce_specversion: '1.0',
+      ce_id: order._id,
+      ce_type: ORDER_PLACED,
+      ce_source: '/orders',
+      ce_subject: order._id,
+      ce_time: order.createdAt,
+      'content-type': 'application/json',
+      traceparent: document.traceparent
+    }
+  }
+}
+
+/** The bounds of all ObjectIds: a range over them leaves out what an older service stored under another kind of `_id`. */
+export const ANY_OBJECT_ID = { $gte: new ObjectId('0'.repeat(24)), $lte: new ObjectId('f'.repeat(24)) }
+
+/** The numbers in a BSON int64 whatever the driver made of it. */
+export function toLong (value: number | bigint | Long): Long {
+  return Long.isLong(value) ? value : Long.fromString(value.toString())
+}

@@ -1,0 +1,54 @@
+import type { Collection } from 'mongodb'
+import { OrderSchema } from '../schemas/order.ts'
+import { bsonToJson } from './bson-json.ts'
+import { StoreUnavailable } from './errors.ts'
+import { JsonBuffer } from './json-buffer.ts'
+import { ANY_OBJECT_ID, type OrderDocument } from './models.ts'
+
+/** A batch is what lies in memory: 1,000 orders are some 250 KB, and their walk takes the event loop for a millisecond or two. */
+const BATCH_ORDERS = 1_000
+/** What is handed to the socket at once. */
+const CHUNK_BYTES = 65_536
+const READ_MS_MAX = 30_000
+
+const writeOrder = bsonToJson(OrderSchema)
+
+/**
+ * All orders as the text of a JSON array, oldest first, in chunks, with constant memory: the next batch is fetched when the
+ * reader has taken the last one. Ending the iteration closes the cursor.
+ * @throws StoreUnavailable before the first chunk; an error after it leaves the array open, so that nobody takes it for whole
+ */
+export async function listOrders (collection: Collection<OrderDocument>, prefix = '', suffix = ''): Promise<AsyncGenerator<Buffer>> {
+  const cursor = collection.find(
+    { _id: ANY_OBJECT_ID },
+    { raw: true, sort: { _id: 1 }, readConcern: 'majority', batchSize: BATCH_ORDERS, timeoutMS: READ_MS_MAX, timeoutMode: 'iteration' })
+  let more: boolean
+  try {
+    more = await cursor.hasNext()
+  } catch (cause) {
+    await cursor.close().catch(() => {})
+    throw new StoreUnavailable({ cause })
+  }
+
+  return (async function * () {
+    const out = new JsonBuffer()
+    out.ascii(`${prefix}[`)
+    try {
+      let first = true
+      while (more) {
+        for (const bson of cursor.readBufferedDocuments() as unknown as Buffer[]) {
+          if (!first) out.byte(0x2c)
+          first = false
+          writeOrder(bson, out)
+          if (out.length >= CHUNK_BYTES) yield out.take()
+        }
+        if (out.length > 0) yield out.take()
+        more = await cursor.hasNext()
+      }
+      out.ascii(`]${suffix}`)
+      yield out.take()
+    } finally {
+      await cursor.close().catch(() => {})
+    }
+  })()
+}

@@ -1,0 +1,117 @@
+import { LRUCache } from 'lru-cache'
+import { ObjectId, type Collection } from 'mongodb'
+import { OrderSchema } from '../schemas/order.ts'
+import { createBatcher } from './batcher.ts'
+import { bsonToJson } from './bson-json.ts'
+import { StoreUnavailable } from './errors.ts'
+import { JsonBuffer } from './json-buffer.ts'
+import type { OrderDocument } from './models.ts'
+import type { RedisTier } from './redis-tier.ts'
+
+/*
+ * One order by id: process cache, then Redis, then MongoDB. What is cached is the serialised order, so that a hit is a look-up
+ * and a write to the socket. Misses of one id share one flight, misses of one moment share one MGET and one `$in`.
+ */
+
+/** With the stream's invalidation as the first means, this bounds what a replica may serve after a fix by hand: 5 s are promised. */
+const TTL_MS = 4_000
+/** What an entry costs beside its bytes: key, list links, Buffer header. */
+const ENTRY_BYTES = 250
+const READ_MS_MAX = 5_000
+
+export type CacheTier = 'process' | 'redis' | 'mongodb'
+export interface ReadObserver { cache: (tier: CacheTier, hits: number, misses: number) => void }
+
+export type OrderReads = ReturnType<typeof createOrderReads>
+
+export function createOrderReads ({ collection, redis, bytesMax, observe }: {
+  collection: Collection<OrderDocument>, redis: RedisTier | undefined, bytesMax: number, observe: ReadObserver
+}) {
+  const cache = bytesMax === 0
+    ? undefined
+    : new LRUCache<string, Buffer>({ maxSize: bytesMax, maxEntrySize: bytesMax, sizeCalculation: (json) => json.length + ENTRY_BYTES, ttl: TTL_MS })
+  const flights = new Map<string, Promise<Buffer | undefined>>()
+  const writeOrder = bsonToJson(OrderSchema)
+  const out = new JsonBuffer()
+  const misses = createBatcher<string, Buffer | undefined>({
+    run: load,
+    inFlightMax: 4,
+    batchItemsMax: 256,
+    batchBytesMax: Infinity,
+    queueItemsMax: 20_000,
+    queueBytesMax: Infinity,
+    waitMsMax: READ_MS_MAX,
+    full: () => new StoreUnavailable(),
+    late: () => new StoreUnavailable()
+  })
+
+  async function load (ids: string[]): Promise<PromiseSettledResult<Buffer | undefined>[]> {
+    const orders = await redis?.get(ids) ?? new Array<Buffer | undefined>(ids.length).fill(undefined)
+    const absent = ids.filter((_id, index) => orders[index] === undefined)
+    if (redis?.usable === true) observe.cache('redis', ids.length - absent.length, absent.length)
+    if (absent.length > 0) {
+      const found = await fetchOrders(absent)
+      observe.cache('mongodb', found.size, absent.length - found.size)
+      redis?.fill([...found])
+      ids.forEach((id, index) => { orders[index] ??= found.get(id) })
+    }
+    return orders.map((value) => ({ status: 'fulfilled', value }))
+  }
+
+  async function fetchOrders (ids: string[]): Promise<Map<string, Buffer>> {
+    const documents = await collection.find(
+      { _id: { $in: ids.map((id) => new ObjectId(id)) } },
+      { raw: true, readConcern: 'majority', batchSize: ids.length, timeoutMS: READ_MS_MAX }).toArray()
+      .catch((cause) => { throw new StoreUnavailable({ cause }) }) as unknown as Buffer[]
+    return new Map(documents.map((bson) => {
+      writeOrder(bson, out)
+      return [idOf(bson), out.take()]
+    }))
+  }
+
+  async function fly (id: string): Promise<Buffer | undefined> {
+    try {
+      const json = await misses.submit(id)
+      if (json !== undefined) cache?.set(id, json)
+      return json
+    } finally {
+      flights.delete(id)
+    }
+  }
+
+  return {
+    /**
+     * @param id 24 lower-case hex digits
+     * @returns the serialised order, at once when this process has it; undefined when there is none
+     */
+    find (id: string): Buffer | Promise<Buffer | undefined> {
+      const cached = cache?.get(id)
+      if (cached !== undefined) {
+        observe.cache('process', 1, 0)
+        return cached
+      }
+      observe.cache('process', 0, 1)
+      let flight = flights.get(id)
+      if (flight === undefined) {
+        flight = fly(id)
+        flights.set(id, flight)
+      }
+      return flight
+    },
+
+    /** A new order is likely to be read soon, and its bytes are at hand. */
+    remember (id: string, json: Buffer): void {
+      cache?.set(id, json)
+    },
+
+    async invalidate (ids: string[]): Promise<void> {
+      for (const id of ids) cache?.delete(id)
+      await redis?.invalidate(ids)
+    }
+  }
+}
+
+/** MongoDB stores `_id` first: size (4), type (1), "_id\0" (4), then the ObjectId's 12 bytes. */
+function idOf (bson: Buffer): string {
+  return Buffer.from(bson.buffer, bson.byteOffset + 9, 12).toString('hex')
+}

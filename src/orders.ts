@@ -1,0 +1,73 @@
+import type { Collection, Db } from 'mongodb'
+import type { NewOrder } from '../schemas/order.ts'
+import { createBatcher } from './batcher.ts'
+import { NotStored, Overloaded } from './errors.ts'
+import { createInsert } from './insert.ts'
+import type { Logger } from './log.ts'
+import { serializeOrder, toDocument, toOrder, type OrderDocument } from './models.ts'
+import { listOrders } from './order-list.ts'
+import { createOrderReads, type ReadObserver } from './order-reads.ts'
+import type { RedisTier } from './redis-tier.ts'
+
+/*
+ * The store of orders. Concurrent creations share one durable insert (group commit): one alone takes 0.32 ms of mongod's CPU,
+ * one of a batch of 64 takes 0.013 ms.
+ */
+
+/** After this an order's sender is told that the outcome is unknown: longer than an election, shorter than most clients wait. */
+const STORE_MS_MAX = 10_000
+/** Two keep mongod busy while one answer is on its way; more only make the batches smaller. */
+const BATCHES_IN_FLIGHT_MAX = 2
+const BATCH_ORDERS_MAX = 500
+/** An insert command must stay under BSON's 16 MiB. */
+const BATCH_BYTES_MAX = 4 * 1024 * 1024
+/** A second's worth of orders at full speed: whoever comes after them is better served by a retry than by waiting. */
+const QUEUE_ORDERS_MAX = 10_000
+const QUEUE_BYTES_MAX = 64 * 1024 * 1024
+
+export interface OrdersObserver extends ReadObserver { insert: (orders: number, stored: number, seconds: number) => void }
+
+export type Orders = ReturnType<typeof createOrders>
+
+export function createOrders ({ db, collection, redis, cacheBytesMax, log, observe }: {
+  db: Db, collection: Collection<OrderDocument>, redis: RedisTier | undefined, cacheBytesMax: number, log: Logger, observe: OrdersObserver
+}) {
+  const reads = createOrderReads({ collection, redis, bytesMax: cacheBytesMax, observe })
+  const insert = createInsert({ db, collection, deadlineMs: STORE_MS_MAX, log })
+  const commits = createBatcher<OrderDocument, void>({
+    run: async (documents, since) => {
+      const start = performance.now()
+      const results = await insert(documents, since)
+      observe.insert(documents.length, results.filter(({ status }) => status === 'fulfilled').length, (performance.now() - start) / 1000)
+      return results
+    },
+    inFlightMax: BATCHES_IN_FLIGHT_MAX,
+    batchItemsMax: BATCH_ORDERS_MAX,
+    batchBytesMax: BATCH_BYTES_MAX,
+    queueItemsMax: QUEUE_ORDERS_MAX,
+    queueBytesMax: QUEUE_BYTES_MAX,
+    waitMsMax: STORE_MS_MAX,
+    full: () => new Overloaded(),
+    late: () => new NotStored()
+  })
+
+  return {
+    /**
+     * Resolves once a majority of the replica set has the order in its journal.
+     * @throws Overloaded, NotStored, OutcomeUnknown
+     */
+    async create (newOrder: NewOrder, traceparent: string): Promise<{ id: string, json: Buffer }> {
+      const document = toDocument(newOrder, traceparent)
+      // Serialised before it is stored: an order that could not be shown must not be committed.
+      const order = toOrder(document)
+      const json = Buffer.from(serializeOrder(order))
+      await commits.submit(document, json.length)
+      reads.remember(order._id, json)
+      return { id: order._id, json }
+    },
+
+    find: reads.find,
+    invalidate: reads.invalidate,
+    list: (prefix?: string, suffix?: string) => listOrders(collection, prefix, suffix)
+  }
+}
