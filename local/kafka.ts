@@ -1,0 +1,73 @@
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import kafkajs from 'kafkajs'
+import { LOG4J_PROPERTIES, serverProperties } from './kafka-config.ts'
+import type { Recipe } from './part.ts'
+import { type Env, run } from './run.ts'
+
+const PREFERRED_PORT = 9192
+const PREFERRED_CONTROLLER_PORT = 9193
+
+const FORMAT_LIMIT_MS = 60_000
+const REQUEST_LIMIT_MS = 2_000
+
+export interface KafkaPrograms {
+  java: string
+  /** The folder of Kafka's jars. */
+  libs: string
+  /** An archive of the classes in them; it may not exist. */
+  classes?: string
+}
+
+export function kafkaRecipe (dir: string, { java, libs, classes }: KafkaPrograms, env: Env, jvmArgs: string[] = []): Recipe {
+  const data = join(dir, 'data')
+  const metaFile = join(data, 'meta.properties')
+  const configFile = join(dir, 'server.properties')
+  const log4jFile = join(dir, 'log4j2.properties')
+  const javaArgs = ['-XX:+UseSerialGC', '-XX:-UsePerfData', '-cp', join(libs, '*'), `-Dlog4j2.configurationFile=${log4jFile}`]
+  if (classes && existsSync(classes)) javaArgs.unshift(`-XX:SharedArchiveFile=${classes}`)
+  return {
+    name: 'kafka',
+    dir,
+    env,
+    preferredPorts: [PREFERRED_PORT, PREFERRED_CONTROLLER_PORT],
+    url: (port) => `127.0.0.1:${port}`,
+    async command ([port, controllerPort]) {
+      mkdirSync(data, { recursive: true })
+      writeFileSync(log4jFile, LOG4J_PROPERTIES)
+      writeFileSync(configFile, serverProperties(data, port!, controllerPort!))
+      if (!existsSync(metaFile)) {
+        await run(java, [...javaArgs, 'kafka.tools.StorageTool', 'format', '-t', newClusterId(), '-c', configFile, '--ignore-formatted'], { env, limitMs: FORMAT_LIMIT_MS })
+      }
+      return { file: java, args: ['-Xms256m', '-Xmx768m', ...jvmArgs, ...javaArgs, 'kafka.Kafka', configFile] }
+    },
+    async ready (_pid, [port]) {
+      const { clusterId, brokers } = await describeCluster(port!)
+      return brokers.length === 1 && clusterId === /^cluster\.id=(.*)$/m.exec(readFileSync(metaFile, 'utf8'))?.[1]
+    },
+  }
+}
+
+async function describeCluster (port: number) {
+  const admin = new kafkajs.Kafka({
+    brokers: [`127.0.0.1:${port}`],
+    connectionTimeout: REQUEST_LIMIT_MS,
+    requestTimeout: REQUEST_LIMIT_MS,
+    enforceRequestTimeout: true,
+    retry: { retries: 0 },
+    logLevel: kafkajs.logLevel.NOTHING,
+  }).admin()
+  try {
+    await admin.connect()
+    return await admin.describeCluster()
+  } finally {
+    await admin.disconnect()
+  }
+}
+
+/** 16 random bytes; tools take one that begins with a dash for an option. */
+function newClusterId (): string {
+  const id = randomBytes(16).toString('base64url')
+  return id.startsWith('-') ? newClusterId() : id
+}
