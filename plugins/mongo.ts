@@ -16,6 +16,13 @@ const DATABASE = 'orders'
 const COLLECTION = 'orders'
 /** How long a start waits for a MongoDB that isn't there yet, and any later command for a primary. */
 const SERVER_SELECTION_MS_MAX = 10_000
+/**
+ * How soon the driver looks again at a server that it has given up, unless that server tells by itself. Until then nothing is
+ * sent to it, and the driver's 10 s are as long as an order may take.
+ */
+const HEARTBEAT_MS = 2_000
+/** A last bound for whatever has no deadline of its own: above all that is waited for on purpose. */
+const SOCKET_MS_MAX = 45_000
 /** Inserts and reads need six, each change stream one, and each list that is being read one from time to time. */
 const POOL_MAX = 50
 
@@ -30,6 +37,8 @@ export default fp(async (app) => {
       appName: 'order-service',
       serverSelectionTimeoutMS: SERVER_SELECTION_MS_MAX,
       connectTimeoutMS: SERVER_SELECTION_MS_MAX,
+      heartbeatFrequencyMS: HEARTBEAT_MS,
+      socketTimeoutMS: SOCKET_MS_MAX,
       maxPoolSize: POOL_MAX,
       forceClose: true
     })

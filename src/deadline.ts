@@ -1,3 +1,13 @@
+/*
+ * `timeoutMS` has no effect in the driver for MongoDB (7.9; its types say so), and without a deadline a command waits for a hung
+ * server until the monitor gives it up, which takes 20 s. So each command gets a signal, or is waited for with `within`.
+ */
+
+/** Calls a command off after `ms`: its connection is closed, so that it holds no place in the pool, and what became of it is unknown. */
+export function deadline (ms: number): { signal: AbortSignal } {
+  return { signal: AbortSignal.timeout(Math.max(1, Math.ceil(ms))) }
+}
+
 /**
  * The promise's result, or a rejection after `ms`. The promise itself goes on; whoever calls this drops what it hangs on.
  * @param what goes into the message, as in "Kafka's answer"

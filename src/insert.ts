@@ -1,5 +1,6 @@
 import { MongoError, MongoServerError, MongoServerSelectionError, MongoWriteConcernError, type Collection, type Db } from 'mongodb'
 import { setTimeout as delay } from 'node:timers/promises'
+import { deadline } from './deadline.ts'
 import { NotStored, OutcomeUnknown } from './errors.ts'
 import type { Logger } from './log.ts'
 import type { OrderDocument } from './models.ts'
@@ -32,30 +33,30 @@ type Outcome = 'absent' | 'unknown' | 'stored' | { refused: unknown }
 export function createInsert ({ db, collection, deadlineMs, log }: { db: Db, collection: Collection<OrderDocument>, deadlineMs: number, log: Logger }) {
   /** @returns one result for each document, in their order; never rejects. Takes at most `deadlineMs` from `since` (performance.now()). */
   return async function insert (documents: OrderDocument[], since: number): Promise<PromiseSettledResult<void>[]> {
-    const deadline = since + deadlineMs
+    const until = since + deadlineMs
     const outcomes: Outcome[] = documents.map(() => 'absent')
     const open = (): number[] => outcomes.flatMap((outcome, index) => outcome === 'absent' || outcome === 'unknown' ? [index] : [])
 
-    for (let left = deadlineMs, again = false; left > 0; left = deadline - performance.now(), again = true) {
+    for (let left = deadlineMs, again = false; left > 0; left = until - performance.now(), again = true) {
       if (again) {
         await delay(Math.min(RETRY_DELAY_MS, left))
-        await lookUp(documents, outcomes, deadline)
+        await lookUp(documents, outcomes, until)
       }
       const absent = open()
       if (absent.length === 0) break
-      const tried = await tryInsert(absent.map((index) => documents[index]!), deadline)
+      const tried = await tryInsert(absent.map((index) => documents[index]!), until)
       absent.forEach((index, position) => { outcomes[index] = after(outcomes[index]!, tried[position]!) })
       if (open().length === 0) break
     }
     return outcomes.map(settled)
   }
 
-  async function tryInsert (documents: OrderDocument[], deadline: number): Promise<Outcome[]> {
+  async function tryInsert (documents: OrderDocument[], until: number): Promise<Outcome[]> {
     let reply
     try {
       reply = await db.command(
         { insert: collection.collectionName, documents, ordered: false, writeConcern: MAJORITY },
-        { timeoutMS: leftMs(deadline) })
+        deadline(until - performance.now()))
     } catch (error) {
       log.warn({ reason: (error as Error).message, orders: documents.length }, 'MongoDB did not confirm a batch of orders')
       if (!(error instanceof MongoWriteConcernError)) return documents.map(() => outcomeOf(error))
@@ -70,17 +71,17 @@ export function createInsert ({ db, collection, deadlineMs, log }: { db: Db, col
   }
 
   /** What a majority holds is stored. A look-up that fails leaves things as they are: the next round tries again. */
-  async function lookUp (documents: OrderDocument[], outcomes: Outcome[], deadline: number): Promise<void> {
+  async function lookUp (documents: OrderDocument[], outcomes: Outcome[], until: number): Promise<void> {
     const unknown = outcomes.flatMap((outcome, index) => outcome === 'unknown' ? [index] : [])
     if (unknown.length === 0) return
     try {
       const found = await collection.find(
         { _id: { $in: unknown.map((index) => documents[index]!._id) } },
-        { projection: { _id: 1 }, readConcern: 'majority', readPreference: 'primary', timeoutMS: leftMs(deadline) }).toArray()
+        { projection: { _id: 1 }, readConcern: 'majority', readPreference: 'primary', ...deadline(until - performance.now()) }).toArray()
       const ids = new Set(found.map(({ _id }) => _id.toHexString()))
       for (const index of unknown) if (ids.has(documents[index]!._id.toHexString())) outcomes[index] = 'stored'
     } catch (error) {
-      if (!(error instanceof MongoError)) throw error
+      if (!passes(error)) throw error
     }
   }
 }
@@ -93,7 +94,12 @@ function after (earlier: Outcome, later: Outcome): Outcome {
 function outcomeOf (error: unknown): Outcome {
   if (error instanceof MongoServerSelectionError) return 'absent'
   if (error instanceof MongoServerError && !PASSING_CODES.has(Number(error.code)) && !error.hasErrorLabel('RetryableWriteError')) return { refused: error }
-  return error instanceof MongoError ? 'unknown' : { refused: error }
+  return passes(error) ? 'unknown' : { refused: error }
+}
+
+/** The driver's errors, and our own deadline, which reaches us as the signal's reason. */
+function passes (error: unknown): boolean {
+  return error instanceof MongoError || (error as Error).name === 'TimeoutError'
 }
 
 function settled (outcome: Outcome): PromiseSettledResult<void> {
@@ -101,8 +107,4 @@ function settled (outcome: Outcome): PromiseSettledResult<void> {
   if (outcome === 'absent') return { status: 'rejected', reason: new NotStored() }
   if (outcome === 'unknown') return { status: 'rejected', reason: new OutcomeUnknown() }
   return { status: 'rejected', reason: outcome.refused }
-}
-
-function leftMs (deadline: number): number {
-  return Math.max(1, Math.ceil(deadline - performance.now()))
 }

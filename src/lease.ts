@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Collection, Document } from 'mongodb'
+import { within } from './deadline.ts'
 
 /*
  * One leader among the replicas. The lease is judged by MongoDB's clock, so that the replicas' clocks don't matter; the holder
@@ -29,7 +30,7 @@ export function createLease ({ collection, name, owner }: { collection: Collecti
   /** One round trip. `position` is stored with the lease for whoever wants to see how far the leader is. */
   async function claim (position?: Document): Promise<boolean> {
     const mine = { $eq: ['$owner', owner] }
-    const held = await collection.findOneAndUpdate(
+    const held = await within(ANSWER_MS_MAX, 'MongoDB\'s answer', collection.findOneAndUpdate(
       { _id: name, $expr: { $or: [mine, { $lte: ['$expiresAt', '$$NOW'] }] } },
       [{
         $set: {
@@ -39,14 +40,14 @@ export function createLease ({ collection, name, owner }: { collection: Collecti
           ...(position === undefined ? {} : { position: { $literal: position } })
         }
       }],
-      { projection: { _id: 1 }, timeoutMS: ANSWER_MS_MAX })
+      { projection: { _id: 1 } }))
     return held !== null
   }
 
   return {
     /** Waits until the lease is ours or `signal` aborts. @returns until when it is ours (performance.now()), undefined if aborted */
     async acquire (signal: AbortSignal): Promise<number | undefined> {
-      await collection.updateOne({ _id: name }, { $setOnInsert: { owner: '', expiresAt: new Date(0), epoch: 0 } }, { upsert: true, timeoutMS: ANSWER_MS_MAX })
+      await within(ANSWER_MS_MAX, 'MongoDB\'s answer', collection.updateOne({ _id: name }, { $setOnInsert: { owner: '', expiresAt: new Date(0), epoch: 0 } }, { upsert: true }))
       while (!signal.aborted) {
         const start = performance.now()
         if (await claim()) return start + LEASE_MS
@@ -70,10 +71,9 @@ export function createLease ({ collection, name, owner }: { collection: Collecti
 
     /** Gives it back, so that a successor need not wait for its end. */
     async release (position?: Document): Promise<void> {
-      await collection.updateOne(
+      await within(ANSWER_MS_MAX, 'MongoDB\'s answer', collection.updateOne(
         { _id: name, owner },
-        { $set: { owner: '', expiresAt: new Date(0), ...(position === undefined ? {} : { position }) } },
-        { timeoutMS: ANSWER_MS_MAX }).catch(() => {})
+        { $set: { owner: '', expiresAt: new Date(0), ...(position === undefined ? {} : { position }) } })).catch(() => {})
     }
   }
 }

@@ -1,6 +1,7 @@
 import type { Collection } from 'mongodb'
 import { OrderSchema } from '../schemas/order.ts'
 import { bsonToJson } from './bson-json.ts'
+import { within } from './deadline.ts'
 import { StoreUnavailable } from './errors.ts'
 import { JsonBuffer } from './json-buffer.ts'
 import { ANY_OBJECT_ID, type OrderDocument } from './models.ts'
@@ -10,6 +11,7 @@ const BATCH_ORDERS = 1_000
 /** What is handed to the socket at once. */
 const CHUNK_BYTES = 65_536
 const READ_MS_MAX = 30_000
+const CLOSE_MS_MAX = 1_000
 
 const writeOrder = bsonToJson(OrderSchema)
 
@@ -21,12 +23,15 @@ const writeOrder = bsonToJson(OrderSchema)
 export async function listOrders (collection: Collection<OrderDocument>, prefix = '', suffix = ''): Promise<AsyncGenerator<Buffer>> {
   const cursor = collection.find(
     { _id: ANY_OBJECT_ID },
-    { raw: true, sort: { _id: 1 }, readConcern: 'majority', batchSize: BATCH_ORDERS, timeoutMS: READ_MS_MAX, timeoutMode: 'iteration' })
+    { raw: true, sort: { _id: 1 }, readConcern: 'majority', batchSize: BATCH_ORDERS })
+  const hasNext = (): Promise<boolean> => within(READ_MS_MAX, 'MongoDB\'s answer', cursor.hasNext())
+  // A hung MongoDB does not answer this either; nobody waits for it longer than for what was asked before.
+  const close = (): Promise<void> => within(CLOSE_MS_MAX, 'MongoDB\'s answer', cursor.close()).catch(() => {})
   let more: boolean
   try {
-    more = await cursor.hasNext()
+    more = await hasNext()
   } catch (cause) {
-    await cursor.close().catch(() => {})
+    await close()
     throw new StoreUnavailable({ cause })
   }
 
@@ -43,12 +48,12 @@ export async function listOrders (collection: Collection<OrderDocument>, prefix 
           if (out.length >= CHUNK_BYTES) yield out.take()
         }
         if (out.length > 0) yield out.take()
-        more = await cursor.hasNext()
+        more = await hasNext()
       }
       out.ascii(`]${suffix}`)
       yield out.take()
     } finally {
-      await cursor.close().catch(() => {})
+      await close()
     }
   })()
 }

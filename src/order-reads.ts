@@ -3,6 +3,7 @@ import { ObjectId, type Collection } from 'mongodb'
 import { OrderSchema } from '../schemas/order.ts'
 import { createBatcher } from './batcher.ts'
 import { bsonToJson } from './bson-json.ts'
+import { deadline } from './deadline.ts'
 import { StoreUnavailable } from './errors.ts'
 import { JsonBuffer } from './json-buffer.ts'
 import type { OrderDocument } from './models.ts'
@@ -61,7 +62,7 @@ export function createOrderReads ({ collection, redis, bytesMax, observe }: {
   async function fetchOrders (ids: string[]): Promise<Map<string, Buffer>> {
     const documents = await collection.find(
       { _id: { $in: ids.map((id) => new ObjectId(id)) } },
-      { raw: true, readConcern: 'majority', batchSize: ids.length, timeoutMS: READ_MS_MAX }).toArray()
+      { raw: true, readConcern: 'majority', batchSize: ids.length, ...deadline(READ_MS_MAX) }).toArray()
       .catch((cause) => { throw new StoreUnavailable({ cause }) }) as unknown as Buffer[]
     return new Map(documents.map((bson) => {
       writeOrder(bson, out)

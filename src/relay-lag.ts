@@ -1,4 +1,5 @@
 import { ObjectId, type Collection } from 'mongodb'
+import { deadline } from './deadline.ts'
 import type { LeaseDocument } from './lease.ts'
 import { writtenByUs, type OrderDocument } from './models.ts'
 
@@ -26,11 +27,11 @@ export function createRelayLag ({ collection, leases, leaseName, newestPublished
   let measuredAt = -Infinity
 
   async function measure (): Promise<RelayLag> {
-    const published = newestPublished() ?? (await leases.findOne({ _id: leaseName }, { timeoutMS: MEASURE_MS_MAX }))?.position?.orderId
+    const published = newestPublished() ?? (await leases.findOne({ _id: leaseName }, deadline(MEASURE_MS_MAX)))?.position?.orderId
     const behind = { _id: { $gt: new ObjectId(published ?? '0'.repeat(24)) }, ...writtenByUs() }
     const [events, oldest] = await Promise.all([
-      collection.countDocuments(behind, { limit: COUNT_MAX, timeoutMS: MEASURE_MS_MAX }),
-      collection.findOne(behind, { sort: { _id: 1 }, projection: { createdAt: 1 }, timeoutMS: MEASURE_MS_MAX })
+      collection.countDocuments(behind, { limit: COUNT_MAX, ...deadline(MEASURE_MS_MAX) }),
+      collection.findOne(behind, { sort: { _id: 1 }, projection: { createdAt: 1 }, ...deadline(MEASURE_MS_MAX) })
     ])
     return { events, seconds: oldest === null ? 0 : Math.max(0, (Date.now() - oldest.createdAt.getTime()) / 1000) }
   }
