@@ -139,12 +139,11 @@ export function createRelay ({ db, collection, kafka, topic, lease, origin, log,
 
   /** The next batch is fetched while this one is published. */
   async function follow (producer: OrderEventsProducer, stream: ChangeStreamReader, signal: AbortSignal): Promise<void> {
-    const ended = new Promise<undefined>((resolve) => { signal.addEventListener('abort', () => resolve(undefined), { once: true }) })
     let committedAt = performance.now()
     let next = stream.next(AWAIT_MS)
     while (!signal.aborted) {
-      const batch = await Promise.race([next, ended])
-      if (batch === undefined) break
+      const batch = await orAborted(next, signal)
+      if (batch === undefined) break // `next` settles without anybody when the stream is closed
       next = stream.next(AWAIT_MS)
       next.catch(() => {}) // its error is met at the next turn
       if (batch.events.length > 0 || performance.now() - committedAt > IDLE_CHECKPOINT_MS) {
@@ -185,5 +184,17 @@ export function createRelay ({ db, collection, kafka, topic, lease, origin, log,
     get leads (): boolean { return leads },
 
     get position (): RelayPosition | undefined { return leads ? position : undefined }
+  }
+}
+
+/** The promise's result, or undefined once `signal` aborts. Promise.race with one promise for the abort would hold on to every batch. */
+async function orAborted<T> (promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  let onAbort = (): void => {}
+  const aborted = new Promise<undefined>((resolve) => { onAbort = () => resolve(undefined) })
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([promise, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
   }
 }
