@@ -68,6 +68,11 @@ export function createLease ({ collection, name, owner }: { collection: Collecti
       }
     },
 
+    /** How far the last leader was, as of its last renewal. */
+    async position (): Promise<Document | undefined> {
+      return (await collection.findOne({ _id: name }, { timeoutMS: ANSWER_MS_MAX }))?.position
+    },
+
     /** Gives it back, so that a successor need not wait for its end. */
     async release (position?: Document): Promise<void> {
       await collection.updateOne(

@@ -17,7 +17,7 @@ import { checkpointMessage, fenceMarker, prepareTopics, readCheckpoint, relayNam
  * checkpoint, open the change stream there. Nothing is repaired in place, as only the checkpoint knows what was committed.
  */
 
-const BATCH_EVENTS_MAX = 2_000
+const BATCH_EVENTS_MAX = 1_000
 /** How long an idle change stream may wait for an event; an event ends the wait at once. */
 const AWAIT_MS = 1_000
 /** An idle deployment's token must not age out of the oplog. */
@@ -111,6 +111,7 @@ export function createRelay ({ db, collection, kafka, topic, lease, origin, log,
     try {
       producer = await openOrderEventsProducer({ kafka, ...names, topic: topic.topic, partitions, marker })
       const checkpoint = await readCheckpoint(kafka, names, marker)
+      if (checkpoint === undefined) await refuseLostCheckpoint()
       if (signal.aborted) return
       stream = await openStream(checkpoint?.token)
       lastOrderId = checkpoint?.orderId
@@ -124,6 +125,14 @@ export function createRelay ({ db, collection, kafka, topic, lease, origin, log,
       throw error
     } finally {
       await Promise.all([producer?.close(), stream?.close()])
+    }
+  }
+
+  /** To start over at the origin would publish events a second time. */
+  async function refuseLostCheckpoint (): Promise<void> {
+    const published = await lease.position()
+    if (published !== undefined) {
+      throw new Error(`the checkpoint is gone from the topic ${names.checkpointTopic}, but events were published until ${published.at}: bring the topic back`)
     }
   }
 
