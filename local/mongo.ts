@@ -121,7 +121,10 @@ async function isProcess (admin: Db, pid: number): Promise<boolean> {
   }
 }
 
-/** Makes it a replica set of one, at the port that it has now: the stored configuration may name an earlier one. */
+/**
+ * Makes it a replica set of one, at the port that it has now: the stored configuration may name an earlier one.
+ * (If something listens at the earlier one and never answers, mongod itself waits 30 s for it first.)
+ */
 async function configure (admin: Db, host: string) {
   if ((await admin.command({ hello: 1 })).setName) return
   try {
