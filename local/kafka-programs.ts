@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { copyFile, mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, isAbsolute, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Binary } from './binary.ts'
 import { cachedFolder } from './cache.ts'
 import { JAVA_VERSION_MIN, findJava } from './java.ts'
@@ -9,6 +10,7 @@ import { type KafkaPrograms, kafkaRecipe } from './kafka.ts'
 import { startPart } from './part.ts'
 import { FETCH_LIMIT_MS } from './pip.ts'
 import { releasePorts } from './ports.ts'
+import { signal } from './processes.ts'
 import { type Fetching, fetchTitle } from './progress.ts'
 import { type Env, run } from './run.ts'
 
@@ -45,6 +47,10 @@ async function findLibs (java: string, env: Env, fetching: Fetching): Promise<st
   return join(folder, 'libs')
 }
 
+/** Writing 50 MB of archive takes 2.5 s on an idle machine, longer than any other end may take on a busy one. */
+const ARCHIVE_LIMIT_MS = 60_000
+const ARCHIVE_POLL_MS = 50
+
 /**
  * Nearly half of Kafka's start is the JVM loading 8,000 classes from jars. An archive of them, which a first run writes
  * when it ends, brings the start from 1.9 s to 1.1 s. It fits one Java and one set of jars; the JVM ignores one that doesn't.
@@ -58,6 +64,8 @@ async function archiveClasses (java: Binary, libs: string, env: Env, fetching: F
     await mkdir(dir)
     try {
       const part = await startPart(kafkaRecipe(dir, { java: java.file, libs }, env, [`-XX:ArchiveClassesAtExit=${archive}`]))
+      signal(part.pid, 'SIGTERM')
+      for (const end = Date.now() + ARCHIVE_LIMIT_MS; !part.exited && Date.now() < end;) await sleep(ARCHIVE_POLL_MS)
       await part.stop()
       await copyFile(archive, join(into, 'classes.jsa'))
     } catch {

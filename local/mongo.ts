@@ -110,34 +110,37 @@ const PRIMARY_LIMIT_MS = 3_000
 const PRIMARY_POLL_MS = 10
 
 const UNAUTHORIZED = 13
-const NOT_YET_INITIALIZED = 94
+const ALREADY_INITIALIZED = 23
 
 async function isProcess (admin: Db, pid: number): Promise<boolean> {
   try {
     return Number((await admin.command({ serverStatus: 1, repl: 0, metrics: 0 })).pid) === pid
   } catch (error) {
-    if (error instanceof MongoServerError && error.code === UNAUTHORIZED) return true // `--auth`: it won't say who it is
+    if (hasCode(error, UNAUTHORIZED)) return true // `--auth`: it won't say who it is
     throw error
   }
 }
 
-/** Makes it a replica set of one, at the port that it has now: the stored configuration may name an earlier one. */
+/**
+ * Makes it a replica set of one, at the port that it has now: the stored configuration may name an earlier one.
+ * (If something listens at the earlier one and never answers, mongod itself waits 30 s for it first.)
+ */
 async function configure (admin: Db, host: string) {
-  let config
+  if ((await admin.command({ hello: 1 })).setName) return
   try {
-    ({ config } = await admin.command({ replSetGetConfig: 1 }))
-  } catch (error) {
-    if (!(error instanceof MongoServerError)) throw error
-    if (error.code === UNAUTHORIZED) return
-    if (error.code !== NOT_YET_INITIALIZED) throw error
     await admin.command({ replSetInitiate: { _id: REPLICA_SET, members: [{ _id: 0, host }] } })
     return
+  } catch (error) {
+    if (!hasCode(error, ALREADY_INITIALIZED)) throw error
   }
+  const { config } = await admin.command({ replSetGetConfig: 1 })
   if (config.members[0].host === host) return
   config.members[0].host = host
   config.version++
   await admin.command({ replSetReconfig: config, force: true })
 }
+
+const hasCode = (error: unknown, code: number) => error instanceof MongoServerError && error.code === code
 
 async function isWritable (admin: Db): Promise<boolean> {
   for (const end = Date.now() + PRIMARY_LIMIT_MS; Date.now() < end; await sleep(PRIMARY_POLL_MS)) {

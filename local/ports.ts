@@ -1,6 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import getPort, { clearLockedPorts } from 'get-port'
+import { claim } from './claims.ts'
 
 /**
  * Where to look when the preferred ports are taken. Below the kernel's range for outgoing connections (from 32768 on):
@@ -10,8 +12,12 @@ const RANDOM_PORT_MIN = 20_000
 const RANDOM_PORT_MAX = 30_000
 const RANDOM_PORTS = 50
 
-/** Ports of this process's parts and the folder of each, also while a part is down: it is to come back on its port. */
-const taken = new Map<number, string>()
+/**
+ * A port stays its part's while the part is down: it is to come back on it, and Kafka binds only seconds after it started.
+ * So parts of other processes (tests run side by side) must see it taken, though nobody listens there.
+ */
+const claimsDir = join(tmpdir(), `order-service-ports-${userInfo().uid}`)
+const claims = new Map<number, { dir: string, release: () => void }>()
 
 /** For the part in `dir`: its ports of the last run, else the preferred ones, else any: what is free. Held until `releasePorts`. */
 export async function choosePorts (dir: string, preferred: number[], refused: Set<number>): Promise<number[]> {
@@ -19,19 +25,32 @@ export async function choosePorts (dir: string, preferred: number[], refused: Se
   const ports: number[] = []
   for (const [index, port] of preferred.entries()) {
     const random = Array.from({ length: RANDOM_PORTS }, () => RANDOM_PORT_MIN + Math.floor(Math.random() * (RANDOM_PORT_MAX - RANDOM_PORT_MIN)))
-    const candidates = [remembered[index] ?? port, port, ...random].filter((candidate) => !taken.has(candidate) && !refused.has(candidate))
-    // get-port refuses for 15 s what it once gave away, but a part started again is to keep its port; `taken` does that work here.
-    clearLockedPorts()
-    const chosen = await getPort({ port: candidates })
-    taken.set(chosen, dir)
-    ports.push(chosen)
+    const candidates = [remembered[index] ?? port, port, ...random].filter((candidate) => !refused.has(candidate))
+    ports.push(await firstFree(candidates, dir))
   }
   return ports
 }
 
+async function firstFree (candidates: number[], dir: string): Promise<number> {
+  for (const port of candidates) {
+    const claimed = claim(join(claimsDir, `${port}.json`))
+    if ('owner' in claimed) continue
+    // get-port refuses for 15 s what it gave away before; the claims do that work, and a part started again is to keep its port.
+    clearLockedPorts()
+    if (await getPort({ port }) === port) {
+      claims.set(port, { dir, release: claimed.release })
+      return port
+    }
+    claimed.release()
+  }
+  throw new Error(`no free port for ${dir}`)
+}
+
 export function releasePorts (dir: string): void {
-  for (const [port, holder] of taken) {
-    if (holder === dir) taken.delete(port)
+  for (const [port, claimed] of claims) {
+    if (claimed.dir !== dir) continue
+    claimed.release()
+    claims.delete(port)
   }
 }
 

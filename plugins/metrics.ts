@@ -2,7 +2,7 @@ import metricsModule from 'fastify-metrics'
 import fp from 'fastify-plugin'
 import promClient, { type Registry } from 'prom-client'
 import packageJson from '../package.json' with { type: 'json' }
-import { leaseName, RELAY_COLLECTION, type LeaseDocument } from '../src/lease.ts'
+import { createLease, leaseName, RELAY_COLLECTION } from '../src/lease.ts'
 import type { OrdersObserver } from '../src/orders.ts'
 import { createRelayLag } from '../src/relay-lag.ts'
 import type { RelayObserver } from '../src/relay.ts'
@@ -70,8 +70,7 @@ export default fp(async (app) => {
   const transactionSeconds = seconds('kafka_transaction_duration_seconds', 'time of a Kafka transaction, from encoding to commit')
   const lag = createRelayLag({
     collection: app.ordersCollection,
-    leases: app.db.collection<LeaseDocument>(RELAY_COLLECTION),
-    leaseName: leaseName(app.settings.KAFKA_TOPIC),
+    publishedByLeader: createLease({ collection: app.db.collection(RELAY_COLLECTION), name: leaseName(app.settings.KAFKA_TOPIC), owner: '' }).position,
     newestPublished: () => app.relay?.position?.orderId
   })
   gauge('relay_lag_events', 'orders stored and not yet on the topic (counted up to 100000)', [], async () => (await lag())?.events)

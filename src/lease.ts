@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Collection, Document } from 'mongodb'
-import { within } from './deadline.ts'
+import { deadline, within } from './deadline.ts'
 
 /*
  * One leader among the replicas. The lease is judged by MongoDB's clock, so that the replicas' clocks don't matter; the holder
@@ -67,6 +67,11 @@ export function createLease ({ collection, name, owner }: { collection: Collecti
         if (renewed === false) return
         if (renewed === true) until = start + LEASE_MS
       }
+    },
+
+    /** How far the last leader was, as of its last renewal. */
+    async position (): Promise<Document | undefined> {
+      return (await collection.findOne({ _id: name }, deadline(ANSWER_MS_MAX)))?.position
     },
 
     /** Gives it back, so that a successor need not wait for its end. */

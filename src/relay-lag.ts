@@ -1,6 +1,6 @@
 import { ObjectId, type Collection } from 'mongodb'
 import { deadline } from './deadline.ts'
-import type { LeaseDocument } from './lease.ts'
+import type { Lease } from './lease.ts'
 import { writtenByUs, type OrderDocument } from './models.ts'
 
 /** Beyond it the exact number says no more than that it is large, and counting would cost. */
@@ -16,10 +16,9 @@ export interface RelayLag { events: number, seconds: number }
  * than the newest published one. Ids grow with time, so this is exact but for orders of one second in several replicas.
  * `events` is at most 100,000.
  */
-export function createRelayLag ({ collection, leases, leaseName, newestPublished }: {
+export function createRelayLag ({ collection, publishedByLeader, newestPublished }: {
   collection: Collection<OrderDocument>
-  leases: Collection<LeaseDocument>
-  leaseName: string
+  publishedByLeader: Lease['position']
   /** What this process itself published last, if it leads: fresher than what the lease says. */
   newestPublished: () => string | undefined
 }) {
@@ -27,7 +26,7 @@ export function createRelayLag ({ collection, leases, leaseName, newestPublished
   let measuredAt = -Infinity
 
   async function measure (): Promise<RelayLag> {
-    const published = newestPublished() ?? (await leases.findOne({ _id: leaseName }, deadline(MEASURE_MS_MAX)))?.position?.orderId
+    const published = newestPublished() ?? (await publishedByLeader())?.orderId
     const behind = { _id: { $gt: new ObjectId(published ?? '0'.repeat(24)) }, ...writtenByUs() }
     const [events, oldest] = await Promise.all([
       collection.countDocuments(behind, { limit: COUNT_MAX, ...deadline(MEASURE_MS_MAX) }),

@@ -17,7 +17,7 @@ import { checkpointMessage, fenceMarker, prepareTopics, readCheckpoint, relayNam
  * checkpoint, open the change stream there. Nothing is repaired in place, as only the checkpoint knows what was committed.
  */
 
-const BATCH_EVENTS_MAX = 2_000
+const BATCH_EVENTS_MAX = 1_000
 /** How long an idle change stream may wait for an event; an event ends the wait at once. */
 const AWAIT_MS = 1_000
 /** An idle deployment's token must not age out of the oplog. */
@@ -111,6 +111,7 @@ export function createRelay ({ db, collection, kafka, topic, lease, origin, log,
     try {
       producer = await openOrderEventsProducer({ kafka, ...names, topic: topic.topic, partitions, marker })
       const checkpoint = await readCheckpoint(kafka, names, marker)
+      if (checkpoint === undefined) await refuseLostCheckpoint()
       if (signal.aborted) return
       stream = await openStream(checkpoint?.token)
       lastOrderId = checkpoint?.orderId
@@ -127,6 +128,14 @@ export function createRelay ({ db, collection, kafka, topic, lease, origin, log,
     }
   }
 
+  /** To start over at the origin would publish events a second time. */
+  async function refuseLostCheckpoint (): Promise<void> {
+    const published = await lease.position()
+    if (published !== undefined) {
+      throw new Error(`the checkpoint is gone from the topic ${names.checkpointTopic}, but events were published until ${published.at}: bring the topic back`)
+    }
+  }
+
   async function openStream (token: ResumeToken | undefined): Promise<ChangeStreamReader> {
     return await openChangeStream({
       db,
@@ -139,12 +148,11 @@ export function createRelay ({ db, collection, kafka, topic, lease, origin, log,
 
   /** The next batch is fetched while this one is published. */
   async function follow (producer: OrderEventsProducer, stream: ChangeStreamReader, signal: AbortSignal): Promise<void> {
-    const ended = new Promise<undefined>((resolve) => { signal.addEventListener('abort', () => resolve(undefined), { once: true }) })
     let committedAt = performance.now()
     let next = stream.next(AWAIT_MS)
     while (!signal.aborted) {
-      const batch = await Promise.race([next, ended])
-      if (batch === undefined) break
+      const batch = await orAborted(next, signal)
+      if (batch === undefined) break // `next` settles without anybody when the stream is closed
       next = stream.next(AWAIT_MS)
       next.catch(() => {}) // its error is met at the next turn
       if (batch.events.length > 0 || performance.now() - committedAt > IDLE_CHECKPOINT_MS) {
@@ -185,5 +193,17 @@ export function createRelay ({ db, collection, kafka, topic, lease, origin, log,
     get leads (): boolean { return leads },
 
     get position (): RelayPosition | undefined { return leads ? position : undefined }
+  }
+}
+
+/** The promise's result, or undefined once `signal` aborts. Promise.race with one promise for the abort would hold on to every batch. */
+async function orAborted<T> (promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  let onAbort = (): void => {}
+  const aborted = new Promise<undefined>((resolve) => { onAbort = () => resolve(undefined) })
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([promise, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
   }
 }

@@ -1,32 +1,36 @@
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
-import { isAlive, readIdentity, startedAt } from './processes.ts'
+import { dirname, join, resolve } from 'node:path'
+import { type Identity, isAlive, readIdentity, startedAt } from './processes.ts'
 
-/** Takes over from an owner that is dead; rounds, because several may try at once and see each other's halves. */
+/** Rounds of taking over from a dead owner, because several may try at once and see each other's halves. */
 const TRIES = 5
 
 /** Makes this process the only one that runs parts in `dir`, or throws who does. Returns how to give it up. */
 export function ownDir (dir: string): () => void {
-  mkdirSync(dir, { recursive: true })
-  const file = join(dir, 'owner.json')
-  const self = { pid: process.pid, started: startedAt(process.pid) ?? '' }
+  const claimed = claim(join(dir, 'owner.json'))
+  if ('owner' in claimed) {
+    throw new Error(`process ${claimed.owner.pid} already runs the local parts in ${resolve(dir)}: stop it, or set LOCAL_DIR to another folder`)
+  }
+  return claimed.release
+}
+
+/** Makes this process the owner of what `file` stands for until it releases it or ends; else tells the living owner. */
+export function claim (file: string): { release: () => void } | { owner: Identity } {
+  mkdirSync(dirname(file), { recursive: true })
+  const self = { pid: process.pid, started: startedAt(process.pid) ?? '' } satisfies Identity
   const mine = `${file}.${process.pid}`
   for (let tries = 1; tries <= TRIES; tries++) {
     writeFileSync(mine, JSON.stringify(self))
     try {
       linkSync(mine, file) // unlike a rename it never replaces, and unlike an exclusive open it never shows an empty file
-      return () => {
-        if (readIdentity(file)?.pid === process.pid) rmSync(file, { force: true })
-      }
+      return { release: () => { if (readIdentity(file)?.pid === process.pid) rmSync(file, { force: true }) } }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     } finally {
       rmSync(mine, { force: true })
     }
     const owner = readIdentity(file)
-    if (owner && isAlive(owner)) {
-      throw new Error(`process ${owner.pid} already runs the local parts in ${resolve(dir)}: stop it, or set LOCAL_DIR to another folder`)
-    }
+    if (owner && isAlive(owner)) return { owner }
     removeDead(file)
   }
   throw new Error(`${file} can't be taken over: remove it`)
