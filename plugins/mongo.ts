@@ -55,11 +55,7 @@ export default fp(async (app) => {
 }, { name: 'mongo', dependencies: ['settings', 'local-parts'] })
 
 function databaseOf (url: string): string {
-  try {
-    return decodeURIComponent(new ConnectionString(url).pathname.slice(1)) || DATABASE
-  } catch (cause) {
-    throw new StartupError(`MONGO_URL is no MongoDB connection string: ${(cause as Error).message}`, { cause })
-  }
+  return decodeURIComponent(new ConnectionString(url).pathname.slice(1)) || DATABASE
 }
 
 const NAMESPACE_EXISTS = 48

@@ -1,7 +1,6 @@
 import redisPlugin from '@fastify/redis'
 import fp from 'fastify-plugin'
 import { Redis } from 'ioredis'
-import { StartupError } from '../src/errors.ts'
 import { COMMAND_TIMEOUT_MS, createRedisTier, type RedisTier } from '../src/redis-tier.ts'
 
 declare module 'fastify' {
@@ -46,19 +45,15 @@ export default fp(async (app) => {
 }, { name: 'redis', dependencies: ['settings', 'mongo'] })
 
 function createClient (url: string): Redis {
-  try {
-    return new Redis(url, {
-      connectionName: 'order-service',
-      connectTimeout: CONNECT_MS_MAX,
-      commandTimeout: COMMAND_TIMEOUT_MS,
-      socketTimeout: SILENCE_MS_MAX,
-      // A command that waits for a connection would hang a request, and be executed late (redis/ioredis#2130).
-      enableOfflineQueue: false,
-      autoResendUnfulfilledCommands: false,
-      maxRetriesPerRequest: 0,
-      retryStrategy: (times) => Math.min(times * 100, RECONNECT_MS_MAX)
-    })
-  } catch (cause) {
-    throw new StartupError(`REDIS_URL is no Redis URL: ${(cause as Error).message}`, { cause })
-  }
+  return new Redis(url, {
+    connectionName: 'order-service',
+    connectTimeout: CONNECT_MS_MAX,
+    commandTimeout: COMMAND_TIMEOUT_MS,
+    socketTimeout: SILENCE_MS_MAX,
+    // A command that waits for a connection would hang a request, and be executed late (redis/ioredis#2130).
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    retryStrategy: (times) => Math.min(times * 100, RECONNECT_MS_MAX)
+  })
 }

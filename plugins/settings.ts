@@ -1,5 +1,6 @@
 import env from '@fastify/env'
 import fp from 'fastify-plugin'
+import { MongoClient } from 'mongodb'
 import { StartupError } from '../src/errors.ts'
 import { SettingsSchema, type Settings } from '../schemas/settings.ts'
 
@@ -24,12 +25,31 @@ export default fp<SettingsOptions>(async (app, { dotenv = false, settings = {} }
     throw new StartupError(explain((error as { errors?: SchemaError[] }).errors, error as Error))
   }
   app.log.level = app.settings.LOG_LEVEL
+  checkUrls(app.settings)
   const { NODE_ENV, MONGO_URL, REDIS_URL, KAFKA_BROKERS } = app.settings
   const empty = Object.entries({ MONGO_URL, REDIS_URL, KAFKA_BROKERS }).filter(([, value]) => value === '').map(([name]) => name)
   if (NODE_ENV === 'production' && empty.length > 0) {
     throw new StartupError(`${empty.join(', ')} must be set when NODE_ENV is production, as local parts are for development only`)
   }
 }, { name: 'settings' })
+
+/** What no pattern can tell. It is found out here, before any part is started or connected to. */
+const URL_CHECKS = {
+  MONGO_URL: (url: string) => new MongoClient(url), // it connects nowhere by itself
+  REDIS_URL: (url: string) => new URL(url),
+  KAFKA_BROKERS: (brokers: string) => brokers.split(/[\s,]+/).map((broker) => new URL(`kafka://${broker}`))
+}
+
+function checkUrls (settings: Settings): void {
+  for (const [name, check] of Object.entries(URL_CHECKS)) {
+    const value = settings[name as keyof typeof URL_CHECKS]
+    try {
+      if (value !== '' && value !== 'off') check(value)
+    } catch (cause) {
+      throw new StartupError(`${name} can't be used: ${(cause as Error).message} (${SettingsSchema.properties[name as keyof typeof URL_CHECKS].description})`, { cause })
+    }
+  }
+}
 
 /** The value itself is not shown: a URL can hold a password. */
 function explain (errors: SchemaError[] = [], error: Error): string {

@@ -6,7 +6,8 @@ type Done = (error?: Error) => void
 
 /** JSON in UTF-8 and nothing else: the default parsers take text too, and make U+FFFD of bytes that are no UTF-8. */
 export function acceptOnlyJson (app: FastifyInstance): void {
-  const parseJson = app.getDefaultJsonParser('error', 'error')
+  // As JSON makes own properties of `__proto__` and `constructor`, the schema refuses them like any other unknown field.
+  const parseJson = app.getDefaultJsonParser('ignore', 'ignore')
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
     if (!isUtf8(body)) return done(new NotUtf8('The body'))

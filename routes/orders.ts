@@ -16,8 +16,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   const [before, after] = [Buffer.from(prefix), Buffer.from(suffix)]
   const envelope = (json: Buffer): Buffer => prefix === '' ? json : Buffer.concat([before, json, after])
 
-  // Without a route of its own HEAD would read all orders to throw them away.
-  app.head('/', async (_request, reply) => reply.type(JSON_TYPE).send())
+  // Without a route of its own HEAD would read all orders to throw them away. The method stands in a list as Fastify would else
+  // leave out /orders without its trailing slash (fastify/fastify#2790).
+  app.route({ method: ['HEAD'], url: '/', handler: async (_request, reply) => reply.type(JSON_TYPE).send() })
 
   app.get('/', {
     exposeHeadRoute: false,
