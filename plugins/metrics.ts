@@ -59,6 +59,7 @@ export default fp(async (app) => {
   })
 
   const created = counter('orders_created_total', 'orders stored durably')
+  const replayed = counter('orders_replayed_total', 'POSTs whose Idempotency-Key had come before, answered with the order of then')
   const batchSize = new promClient.Histogram({ name: 'order_insert_batch_size', help: 'orders in one insert', buckets: BATCH_BUCKETS, registers })
   const insertSeconds = seconds('order_insert_duration_seconds', 'time until a batch is durable')
   const cache = counter('cache_requests_total', 'look-ups of single orders by tier and result', ['tier', 'result'])
@@ -93,6 +94,9 @@ export default fp(async (app) => {
       created.inc(stored)
       batchSize.observe(orders)
       insertSeconds.observe(duration)
+    },
+    replayed () {
+      replayed.inc()
     },
     leader (leads) {
       leader.set(leads ? 1 : 0)

@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { MongoServerError, MongoServerSelectionError, type Collection, type Db } from 'mongodb'
 import { ConnectionString } from 'mongodb-connection-string-url'
 import { StartupError } from '../src/errors.ts'
+import { IDEMPOTENCY_INDEX } from '../src/idempotency.ts'
 import type { OrderDocument } from '../src/models.ts'
 
 declare module 'fastify' {
@@ -48,6 +49,7 @@ export default fp(async (app) => {
       throw new StartupError('MongoDB in MONGO_URL runs alone, but orders need a replica set (one node is enough): start mongod with --replSet rs0 and run rs.initiate() once')
     }
     await app.db.createCollection(COLLECTION).catch(ignoreExisting)
+    await app.db.collection(COLLECTION).createIndex(IDEMPOTENCY_INDEX.key, IDEMPOTENCY_INDEX.options)
   } catch (error) {
     throw explain(error as Error, url)
   }

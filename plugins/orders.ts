@@ -9,7 +9,7 @@ declare module 'fastify' {
 /** The store of orders, and what keeps its caches true. */
 export default fp(async (app) => {
   const { db, ordersCollection: collection, redisTier: redis, settings, log } = app
-  const orders = createOrders({ db, collection, redis, cacheBytesMax: settings.CACHE_BYTES_MAX, log, observe: app.observe })
+  const orders = createOrders({ db, collection, redis, cacheBytesMax: settings.CACHE_BYTES_MAX, idempotencyHours: settings.IDEMPOTENCY_HOURS, log, observe: app.observe })
   const invalidation = createInvalidation({
     db, collectionName: collection.collectionName, reads: orders, redis, redisTtlSeconds: settings.REDIS_TTL_SECONDS, log
   })

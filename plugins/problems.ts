@@ -16,6 +16,6 @@ export function sendProblem (error: FastifyError, request: FastifyRequest, reply
   const problem = problemOf(error, request.id, request.url)
   if (problem.status === 500) request.log.error({ err: error, requestId: request.id }, 'a request failed')
   reply.header('x-request-id', request.id) // no hook does it where no route was found for want of a valid path
-  if (problem.status === 503) reply.header('retry-after', '1')
+  if (problem.status === 503 || problem.status === 409) reply.header('retry-after', '1')
   reply.code(problem.status).type(PROBLEM_TYPE).serializer(serializeProblem).send(problem)
 }

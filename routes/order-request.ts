@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { ContentEncodingUnsupported, NotUtf8, UserIdConflict, UserIdRepeated } from '../src/errors.ts'
+import { ContentEncodingUnsupported, IdempotencyKeyMalformed, IdempotencyKeyRepeated, NotUtf8, UserIdConflict, UserIdRepeated } from '../src/errors.ts'
 
 type Done = (error?: Error) => void
 
@@ -37,5 +37,20 @@ export function takeUserIdFromHeader (request: FastifyRequest, _reply: FastifyRe
   if (typeof body !== 'object' || body === null || Array.isArray(body)) return done()
   if (!Object.hasOwn(body, 'userId')) Object.assign(body, { userId })
   else if ((body as { userId: unknown }).userId !== userId) return done(new UserIdConflict())
+  done()
+}
+
+/** RFC 8941, section 3.3.3: printable ASCII in quotes, with `\"` and `\\` escaped. */
+const QUOTED = /^"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"$/
+const BARE = /^[\x21\x23-\x7e][\x20-\x7e]*$/
+
+/** The key is a structured string; clients in the way of Stripe send it bare. Both are the same key. */
+export function unquoteIdempotencyKey (request: FastifyRequest, _reply: FastifyReply, done: Done): void {
+  const header = request.headers['idempotency-key']
+  if (header === undefined) return done()
+  if (request.raw.headersDistinct['idempotency-key']!.length > 1) return done(new IdempotencyKeyRepeated())
+  const quoted = QUOTED.exec(header as string)
+  if (quoted !== null) request.headers['idempotency-key'] = quoted[1]!.replaceAll(/\\(.)/g, '$1')
+  else if (!BARE.test(header as string)) return done(new IdempotencyKeyMalformed())
   done()
 }

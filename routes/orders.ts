@@ -1,10 +1,10 @@
 import { Readable } from 'node:stream'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { NewOrderSchema, OrderListSchema, OrderParamsSchema, OrderSchema, UserIdHeaderSchema } from '../schemas/order.ts'
+import { NewOrderHeadersSchema, NewOrderSchema, OrderListSchema, OrderParamsSchema, OrderSchema } from '../schemas/order.ts'
 import { ProblemSchema } from '../schemas/problem.ts'
 import { OrderNotFound } from '../src/errors.ts'
 import { traceparentOf } from '../src/traceparent.ts'
-import { refuseContentEncoding, takeUserIdFromHeader } from './order-request.ts'
+import { refuseContentEncoding, takeUserIdFromHeader, unquoteIdempotencyKey } from './order-request.ts'
 
 const JSON_TYPE = 'application/json; charset=utf-8'
 const problems = { '4xx': ProblemSchema, '5xx': ProblemSchema }
@@ -39,10 +39,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.post('/', {
     onRequest: refuseContentEncoding,
-    preValidation: takeUserIdFromHeader,
-    schema: { headers: UserIdHeaderSchema, body: NewOrderSchema, response: { 201: OrderSchema, ...problems } }
+    preValidation: [takeUserIdFromHeader, unquoteIdempotencyKey],
+    schema: { headers: NewOrderHeadersSchema, body: NewOrderSchema, response: { 201: OrderSchema, ...problems } }
   }, async (request, reply) => {
-    const { id, json } = await orders.create(request.body, traceparentOf(request.headers.traceparent))
+    const { id, json, replayed } = await orders.create(request.body, traceparentOf(request.headers.traceparent), request.headers['idempotency-key'])
+    if (replayed) reply.header('idempotent-replayed', 'true')
     return reply.code(201).header('location', `${app.prefix}/${id}`).type(JSON_TYPE).send(envelope(json) as never)
   })
 }

@@ -37,5 +37,8 @@ export const OrderParamsSchema = Type.Object({
   id: Type.String({ pattern: '^[0-9a-fA-F]{24}$', description: 'an order id: 24 hex digits, either case' })
 })
 
-/** `x-user-id`, decoded: the gateway's way to say who buys. */
-export const UserIdHeaderSchema = Type.Object({ 'x-user-id': Type.Optional(ForeignIdSchema) })
+/** Decoded: `x-user-id`, the gateway's way to say who buys, and `idempotency-key`. */
+export const NewOrderHeadersSchema = Type.Object({
+  'x-user-id': Type.Optional(ForeignIdSchema),
+  'idempotency-key': Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: 'without its quotes' }))
+})

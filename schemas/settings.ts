@@ -19,6 +19,7 @@ export const SettingsSchema = Type.Object({
   LOCAL_DIR: Type.String({ default: '.local', minLength: 1, description: 'folder for the data of the local parts' }),
   CACHE_BYTES_MAX: Type.Integer({ default: 67_108_864, minimum: 0, maximum: 17_179_869_184, description: 'bytes of orders held in this process; 0 = none' }),
   REDIS_TTL_SECONDS: Type.Integer({ default: 60, minimum: 1, maximum: 86_400, description: 'seconds an order stays in Redis' }),
+  IDEMPOTENCY_HOURS: Type.Integer({ default: 24, minimum: 24, maximum: 87_600, description: 'hours an Idempotency-Key is kept' }),
   CLOSE_DELAY_MS: Type.Integer({ default: 9_000, minimum: 100, maximum: 600_000, description: 'ms for a clean shutdown before it is forced' })
 })
 export type Settings = Static<typeof SettingsSchema>

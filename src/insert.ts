@@ -12,6 +12,8 @@ import type { OrderDocument } from './models.ts'
  * |---------------------------------|---------------------------|-------------------------------------------------|
  * | ok                              | stored                    | 201                                             |
  * | writeErrors[i], duplicate `_id` | i came with an earlier try| looked up by `_id`, so that it is durable too   |
+ * | writeErrors[i], duplicate key   | another order has i's     | IdempotencyKeyTaken for i, which its caller     |
+ * |                                 | Idempotency-Key           | settles with the order that has it              |
  * | writeErrors[i], another code    | i is refused              | 500 for i, its neighbours are untouched         |
  * | writeConcernError               | written, maybe not durable| looked up                                       |
  * | lost connection, time-out, …    | unknown                   | looked up; what is absent is inserted again     |
@@ -27,6 +29,9 @@ const PASSING_CODES = new Set([6, 7, 43, 50, 63, 64, 79, 89, 91, 100, 112, 134, 
 /** Long enough not to hammer a server that is electing, short against the deadline. */
 const RETRY_DELAY_MS = 100
 const MAJORITY = { w: 'majority', j: true } as const
+
+/** Another order, or an earlier try of this one, has the Idempotency-Key. */
+export class IdempotencyKeyTaken extends Error {}
 
 type Outcome = 'absent' | 'unknown' | 'stored' | { refused: unknown }
 
@@ -64,8 +69,9 @@ export function createInsert ({ db, collection, deadlineMs, log }: { db: Db, col
     }
     const written: Outcome = reply.writeConcernError === undefined ? 'stored' : 'unknown'
     const outcomes: Outcome[] = documents.map(() => written)
-    for (const { index, code, errmsg } of reply.writeErrors ?? []) {
-      outcomes[index] = code === DUPLICATE_KEY || PASSING_CODES.has(code) ? 'unknown' : { refused: new Error(`MongoDB refused the order: ${errmsg} (${code})`) }
+    for (const { index, code, errmsg, keyPattern } of reply.writeErrors ?? []) {
+      if (code === DUPLICATE_KEY && keyPattern?._id === undefined) outcomes[index] = { refused: new IdempotencyKeyTaken() }
+      else outcomes[index] = code === DUPLICATE_KEY || PASSING_CODES.has(code) ? 'unknown' : { refused: new Error(`MongoDB refused the order: ${errmsg} (${code})`) }
     }
     return outcomes
   }

@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto'
 import build from 'fast-json-stringify'
-import { Long, ObjectId, type Document } from 'mongodb'
+import { Binary, Long, ObjectId, type Document } from 'mongodb'
 import { OrderEventSchema, ORDER_PLACED, type OrderEvent, type OrderEventHeaders } from '../schemas/event.ts'
 import { OrderSchema, type NewOrder, type Order } from '../schemas/order.ts'
 
@@ -14,6 +15,8 @@ export interface OrderDocument {
   createdAt: Date
   updatedAt: Date
   traceparent: string
+  /** Only in orders that came with an Idempotency-Key; never on the wire. */
+  idempotency?: Claim
 }
 
 /** Selects, in a query or a change stream, the orders that this service wrote. */
@@ -26,9 +29,21 @@ export function isOrderDocument (document: Document): document is OrderDocument 
     document.createdAt instanceof Date && document.updatedAt instanceof Date && typeof document.traceparent === 'string'
 }
 
-export function toDocument (order: NewOrder, traceparent: string): OrderDocument {
+export function toDocument (order: NewOrder, traceparent: string, idempotencyKey?: string): OrderDocument {
   const now = new Date()
-  return { _id: new ObjectId(), userId: order.userId, products: order.products, createdAt: now, updatedAt: now, traceparent }
+  const document = { _id: new ObjectId(), userId: order.userId, products: order.products, createdAt: now, updatedAt: now, traceparent }
+  return idempotencyKey === undefined ? document : { ...document, idempotency: claimOf(idempotencyKey, order) }
+}
+
+export interface Claim {
+  key: string
+  /** Bodies that mean the same order have the same one: once validated they differ only in the order of their fields. */
+  fingerprint: Binary
+}
+
+function claimOf (key: string, { userId, products }: NewOrder): Claim {
+  const canonical = JSON.stringify([userId, products.map(({ _id, quantity }) => [_id, quantity])])
+  return { key, fingerprint: new Binary(createHash('sha256').update(canonical).digest()) }
 }
 
 export function toOrder (document: OrderDocument): Order {

@@ -1,8 +1,9 @@
 import type { Collection, Db } from 'mongodb'
 import type { NewOrder } from '../schemas/order.ts'
 import { createBatcher } from './batcher.ts'
-import { NotStored, Overloaded } from './errors.ts'
-import { createInsert } from './insert.ts'
+import { NotStored, OrderNotFound, Overloaded } from './errors.ts'
+import { createIdempotency } from './idempotency.ts'
+import { createInsert, IdempotencyKeyTaken } from './insert.ts'
 import type { Logger } from './log.ts'
 import { serializeOrder, toDocument, toOrder, type OrderDocument } from './models.ts'
 import { listOrders } from './order-list.ts'
@@ -25,14 +26,25 @@ const BATCH_BYTES_MAX = 4 * 1024 * 1024
 const QUEUE_ORDERS_MAX = 10_000
 const QUEUE_BYTES_MAX = 64 * 1024 * 1024
 
-export interface OrdersObserver extends ReadObserver { insert: (orders: number, stored: number, seconds: number) => void }
+export interface OrdersObserver extends ReadObserver {
+  insert: (orders: number, stored: number, seconds: number) => void
+  replayed: () => void
+}
+
+export interface CreatedOrder {
+  id: string
+  json: Buffer
+  /** The order was there already: its Idempotency-Key came before. */
+  replayed: boolean
+}
 
 export type Orders = ReturnType<typeof createOrders>
 
-export function createOrders ({ db, collection, redis, cacheBytesMax, log, observe }: {
-  db: Db, collection: Collection<OrderDocument>, redis: RedisTier | undefined, cacheBytesMax: number, log: Logger, observe: OrdersObserver
+export function createOrders ({ db, collection, redis, cacheBytesMax, idempotencyHours, log, observe }: {
+  db: Db, collection: Collection<OrderDocument>, redis: RedisTier | undefined, cacheBytesMax: number, idempotencyHours: number, log: Logger, observe: OrdersObserver
 }) {
   const reads = createOrderReads({ collection, redis, bytesMax: cacheBytesMax, observe })
+  const idempotency = createIdempotency({ collection, keptHours: idempotencyHours })
   const insert = createInsert({ db, collection, deadlineMs: STORE_MS_MAX, log })
   const commits = createBatcher<OrderDocument, void>({
     run: async (documents, since) => {
@@ -51,19 +63,37 @@ export function createOrders ({ db, collection, redis, cacheBytesMax, log, obser
     late: () => new NotStored()
   })
 
+  async function replay (id: string): Promise<CreatedOrder> {
+    const json = await reads.find(id)
+    if (json === undefined) throw new OrderNotFound(id) // deleted by hand in this moment
+    observe.replayed()
+    return { id, json, replayed: true }
+  }
+
   return {
     /**
      * Resolves once a majority of the replica set has the order in its journal.
-     * @throws Overloaded, NotStored, OutcomeUnknown
+     * With an idempotency key that came before, it resolves to the order of then.
+     * @throws Overloaded, NotStored, OutcomeUnknown, IdempotencyKeyReused, IdempotencyKeyInUse
      */
-    async create (newOrder: NewOrder, traceparent: string): Promise<{ id: string, json: Buffer }> {
-      const document = toDocument(newOrder, traceparent)
+    async create (newOrder: NewOrder, traceparent: string, idempotencyKey?: string): Promise<CreatedOrder> {
+      const document = toDocument(newOrder, traceparent, idempotencyKey)
       // Serialised before it is stored: an order that could not be shown must not be committed.
       const order = toOrder(document)
       const json = Buffer.from(serializeOrder(order))
-      await commits.submit(document, json.length)
+      for (;;) {
+        try {
+          await commits.submit(document, json.length)
+          break
+        } catch (error) {
+          if (!(error instanceof IdempotencyKeyTaken)) throw error
+        }
+        const holder = await idempotency.holder(document)
+        if (holder?.mine === true) break
+        if (holder !== undefined) return await replay(holder._id.toHexString())
+      }
       reads.remember(order._id, json)
-      return { id: order._id, json }
+      return { id: order._id, json, replayed: false }
     },
 
     find: reads.find,
