@@ -1,10 +1,10 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { MongoClient } from 'mongodb'
 import { startLocalParts } from '../local/index.ts'
 import { failingStart, newFolder } from './forked-service.ts'
 
 /** One that can't be used ends the start, however it is wrong. */
-const refused = (t: Parameters<typeof failingStart>[0], MONGO_URL: string) =>
+const refused = (t: Test, MONGO_URL: string) =>
   failingStart(t, { MONGO_URL, REDIS_URL: 'off', KAFKA_BROKERS: 'off', PORT: '0', METRICS_PORT: '0', LOG_LEVEL: 'warn' })
 
 t.test('with a MongoDB that runs alone the start ends with one line that says how to make it a replica set', { timeout: 60_000 }, async (t) => {
@@ -30,7 +30,7 @@ t.test('with no MongoDB the start ends after 10 s with one line that says what w
   t.match(inSet.line, /^MongoDB at 127\.0\.0\.1:1,127\.0\.0\.1:2 could not be used within 10 s: is it running, as a member of the replica set rs7 that was initiated\?/)
 })
 
-async function startStandalone (t: Parameters<typeof failingStart>[0]): Promise<{ host: string, password: string }> {
+async function startStandalone (t: Test): Promise<{ host: string, password: string }> {
   const local = await startLocalParts({ dir: newFolder(t), parts: ['mongo'], progress: 'silent', mongoReplicaSet: false, mongoArgs: ['--auth'] })
   t.teardown(() => local.stop())
   t.strictSame(local.missing, [])
