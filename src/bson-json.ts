@@ -1,11 +1,13 @@
 import type { TArray, TObject, TSchema } from '@sinclair/typebox'
+import { Decimal128 } from 'mongodb'
 import { JsonBuffer } from './json-buffer.ts'
 
 /*
  * BSON bytes to JSON bytes, without objects in between: a list of a million orders is a walk over the raw documents.
  * The walk is compiled from the TypeBox schema of the order, so that it writes what the schema says, in the schema's order,
  * and nothing else. What an older service left in the collection never fails: extra fields are passed over, an ObjectId or a
- * number serves as text, a missing time is that of the ObjectId, anything else missing is "", 0 or [].
+ * number serves as text, text or a number of ms as time; a time that is missing or none is that of the ObjectId, anything else
+ * that is missing is "", 0 or [].
  * BSON's layout: https://bsonspec.org/spec.html
  */
 
@@ -20,6 +22,7 @@ const OBJECT_ID = 0x07
 const DATE = 0x09
 const INT32 = 0x10
 const INT64 = 0x12
+const DECIMAL = 0x13
 const MISSING = 0
 
 /** @returns a function that writes one raw document of that shape as JSON */
@@ -114,31 +117,31 @@ function arrayWriter (schema: TArray): Writer {
 function writeText (type: number, bson: Buffer, offset: number, _id: number, out: JsonBuffer): void {
   if (type === STRING) return out.string(bson, offset + 4, offset + 3 + bson.readInt32LE(offset))
   if (type === OBJECT_ID) return out.ascii(`"${bson.toString('hex', offset, offset + 12)}"`)
-  const number = numberAt(type, bson, offset)
+  const number = type === INT64 ? bson.readBigInt64LE(offset) : type === DECIMAL ? decimalAt(bson, offset) : numberAt(type, bson, offset)
   out.ascii(number === undefined ? '""' : `"${number}"`)
 }
 
 function writeInteger (type: number, bson: Buffer, offset: number, _id: number, out: JsonBuffer): void {
-  let number = numberAt(type, bson, offset)
-  if (type === STRING) number = Number(bson.toString('utf8', offset + 4, offset + 3 + bson.readInt32LE(offset)))
+  const number = type === STRING ? Number(textAt(bson, offset)) : numberAt(type, bson, offset)
   out.ascii(Number.isFinite(number) ? String(Math.trunc(number!)) : '0')
 }
 
 function writeTime (type: number, bson: Buffer, offset: number, id: number, out: JsonBuffer): void {
-  if (type === STRING) return writeText(type, bson, offset, id, out)
-  let time = NaN
+  let time: number | undefined
   if (type === DATE) time = Number(bson.readBigInt64LE(offset))
-  else if (id !== -1) time = bson.readUInt32BE(id) * 1000
-  out.ascii(isoTime(time))
+  else if (type === STRING) time = Date.parse(textAt(bson, offset))
+  else time = numberAt(type, bson, offset)
+  if (time === undefined || !(Math.abs(time) <= TIME_MS_MAX)) time = id === -1 ? 0 : bson.readUInt32BE(id) * 1000
+  out.ascii(isoTime(Math.trunc(time)))
 }
 
+/** What a Date can hold. */
 const TIME_MS_MAX = 8.64e15
 let lastSecond = NaN
 let lastSecondText = ''
 
 /** `"2026-11-22T10:00:00.000Z"` with its quotes. Orders of one second share all but the milliseconds, and toISOString is dear. */
-function isoTime (time: number): string {
-  const ms = Math.abs(time) <= TIME_MS_MAX ? time : 0
+function isoTime (ms: number): string {
   const second = Math.floor(ms / 1000)
   if (second !== lastSecond) {
     lastSecond = second
@@ -152,8 +155,17 @@ function numberAt (type: number, bson: Buffer, offset: number): number | undefin
     case INT32: return bson.readInt32LE(offset)
     case DOUBLE: return bson.readDoubleLE(offset)
     case INT64: return Number(bson.readBigInt64LE(offset))
+    case DECIMAL: return Number(decimalAt(bson, offset))
     default: return undefined
   }
+}
+
+function decimalAt (bson: Buffer, offset: number): string {
+  return new Decimal128(bson.subarray(offset, offset + 16)).toString()
+}
+
+function textAt (bson: Buffer, offset: number): string {
+  return bson.toString('utf8', offset + 4, offset + 3 + bson.readInt32LE(offset))
 }
 
 function sizeOf (type: number, bson: Buffer, offset: number): number {
@@ -163,7 +175,7 @@ function sizeOf (type: number, bson: Buffer, offset: number): number {
     case INT32: return 4
     case DOUBLE: case DATE: case 0x11: case INT64: return 8
     case OBJECT_ID: return 12
-    case 0x13: return 16
+    case DECIMAL: return 16
     case STRING: case 0x0d: case 0x0e: return 4 + bson.readInt32LE(offset)
     case DOCUMENT: case ARRAY: case 0x0f: return bson.readInt32LE(offset)
     case 0x05: return 5 + bson.readInt32LE(offset)

@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
+import { TypeCompiler } from '@sinclair/typebox/compiler'
 import build from 'fast-json-stringify'
 import { Binary, Long, ObjectId, type Document } from 'mongodb'
 import { OrderEventSchema, ORDER_PLACED, type OrderEvent, type OrderEventHeaders } from '../schemas/event.ts'
 import { OrderSchema, type NewOrder, type Order } from '../schemas/order.ts'
+import { isTraceparent } from './traceparent.ts'
 
 /**
  * An order as MongoDB holds it. The fields that go over the wire stand in the wire's order.
@@ -24,9 +26,16 @@ export function writtenByUs (prefix = ''): Document {
   return { [`${prefix}traceparent`]: { $type: 'string' } }
 }
 
+const checkOrder = TypeCompiler.Compile(OrderSchema)
+
+/** Whether it makes an event that every subscriber can read: what somebody put there by hand may be anything. */
 export function isOrderDocument (document: Document): document is OrderDocument {
-  return document._id instanceof ObjectId && typeof document.userId === 'string' && Array.isArray(document.products) &&
-    document.createdAt instanceof Date && document.updatedAt instanceof Date && typeof document.traceparent === 'string'
+  return document._id instanceof ObjectId && isTime(document.createdAt) && isTime(document.updatedAt) && isTraceparent(document.traceparent) &&
+    checkOrder.Check(toOrder(document as OrderDocument))
+}
+
+function isTime (value: unknown): boolean {
+  return value instanceof Date && !Number.isNaN(value.getTime())
 }
 
 export function toDocument (order: NewOrder, traceparent: string, idempotencyKey?: string): OrderDocument {

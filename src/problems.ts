@@ -68,7 +68,7 @@ function placeOf ({ instancePath, keyword, message, params }: ValidationError, c
 function explain (keyword: string, message: string | undefined, unknown: boolean, missing: boolean): string {
   if (missing) return 'is missing'
   if (unknown) return 'is not known here'
-  if (keyword === 'pattern') return message?.includes('[0-9a-f') ? 'must be 24 hex digits' : 'must not have a lone surrogate'
+  if (keyword === 'pattern') return message?.includes('[0-9a-f') ? 'must be 24 hex digits' : 'must be 1 to 128 characters, without a lone surrogate'
   return message ?? 'is not valid'
 }
 

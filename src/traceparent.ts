@@ -5,7 +5,11 @@ const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{
 
 /** The request's own traceparent if it is valid, else a new one: an order's event always belongs to a trace. */
 export function traceparentOf (header: string | string[] | undefined): string {
-  if (typeof header === 'string' && TRACEPARENT.test(header)) return header
+  if (isTraceparent(header)) return header
   const random = randomBytes(24).toString('hex')
   return `00-${random.slice(0, 32)}-${random.slice(32)}-01`
+}
+
+export function isTraceparent (value: unknown): value is string {
+  return typeof value === 'string' && TRACEPARENT.test(value)
 }

@@ -8,7 +8,7 @@ import { eventually, newNamespace, settingsFor } from './helper.ts'
 
 function environment (settings: Record<string, string | number>): NodeJS.ProcessEnv {
   const { HOST: _, ...known } = settingsFor(newNamespace())
-  return Object.fromEntries(Object.entries({ ...known, KAFKA_BROKERS: 'off', LOG_LEVEL: 'warn', ...settings }).map(([name, value]) => [name, String(value)]))
+  return Object.fromEntries(Object.entries({ ...known, REDIS_URL: 'off', KAFKA_BROKERS: 'off', LOG_LEVEL: 'warn', ...settings }).map(([name, value]) => [name, String(value)]))
 }
 
 t.test('a port that is taken is one line that names it and its setting', { timeout: 60_000 }, async (t) => {

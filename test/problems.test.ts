@@ -1,4 +1,4 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { STATUS_CODES } from 'node:http'
 import { aNewOrder, startService } from './helper.ts'
 import { rawPost, sendRaw, type RawAnswer } from './raw-http.ts'
@@ -9,7 +9,7 @@ const listeners = [['the API', service.url], ['operations', service.operationsUr
 const FIELDS = ['type', 'title', 'status', 'detail', 'instance', 'code', 'message', 'requestId', 'errors']
 
 /** A problem, the whole problem and nothing but the problem. */
-function isProblem (t: Tap.Test, { status, headers, text }: RawAnswer, expected: number, code: string, what: string): void {
+function isProblem (t: Test, { status, headers, text }: RawAnswer, expected: number, code: string, what: string): void {
   t.equal(status, expected, what)
   t.equal(headers['content-type'], 'application/problem+json; charset=utf-8', what)
   t.notMatch(text, /\bat .*:\d+:\d+|node_modules|\.[jt]s\b/, `${what}: no stack trace`)
@@ -25,7 +25,6 @@ function isProblem (t: Tap.Test, { status, headers, text }: RawAnswer, expected:
   t.equal(problem.requestId, headers['x-request-id'])
   t.ok(Array.isArray(problem.errors))
 }
-declare namespace Tap { type Test = Parameters<typeof startService>[0] }
 
 const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n`
 const postOf = (lines: string, body = ''): string => `POST /orders HTTP/1.1\r\nHost: test\r\nConnection: close\r\n${lines}\r\n${body}`

@@ -3,7 +3,7 @@ import { eventually, metric, newNamespace, post, request, startService } from '.
 
 const HARD_STRINGS = [
   '"', '\\', '\\"', '/', '\u0000', '\b\f\n\r\t', '\u001f', '\u007f', '\u0080', '\u2028\u2029', '\ufeff', '\ufffd', '\uffff', 'é', 'e\u0301', '日本語',
-  '😀', '👩‍👩‍👧‍👦', '😀'.repeat(128), '\u0001'.repeat(128), '\u007f'.repeat(128), '\\u0041', '</script>', '__proto__', '${1}', ' ', "'"
+  '😀', '👩‍👩‍👧‍👦', '😀'.repeat(128), '\u0001'.repeat(128), '\u007f'.repeat(128), '\\u0041', '</script>', '__proto__', '$1', ' ', "'"
 ]
 
 const order = { userId: '"\\\u0000😀\u2028', products: HARD_STRINGS.map((_id, index) => ({ _id, quantity: index + 1 })) }

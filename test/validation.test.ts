@@ -101,7 +101,7 @@ const UNREADABLE: [what: string, body: string | Buffer, code: string][] = [
 
 t.test('a body that is not JSON in UTF-8 is 400, and nothing is stored', async (t) => {
   for (const [what, sent, code] of UNREADABLE) {
-    const response = await fetch(`${service.url}/orders`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: sent as BodyInit })
+    const response = await fetch(`${service.url}/orders`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: sent as never })
     const problem = await response.json() as { code: string, errors: unknown[] }
     t.equal(response.status, 400, what)
     t.equal(problem.code, code, what)
