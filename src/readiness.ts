@@ -1,0 +1,9 @@
+import type { Db } from 'mongodb'
+
+const PING_MS_MAX = 1_000
+
+/** What /readyz and the metric `service_ready` mean by ready: requests can be served, which needs MongoDB and nothing else. */
+export async function readinessOf (service: { db: Db, closing: boolean }): Promise<{ ready: boolean, mongodb: boolean }> {
+  const mongodb = await service.db.command({ ping: 1 }, { timeoutMS: PING_MS_MAX }).then(() => true, () => false)
+  return { ready: mongodb && !service.closing, mongodb }
+}
