@@ -4,6 +4,7 @@ import promClient, { type Registry } from 'prom-client'
 import packageJson from '../package.json' with { type: 'json' }
 import { createLease, leaseName, RELAY_COLLECTION } from '../src/lease.ts'
 import type { OrdersObserver } from '../src/orders.ts'
+import { readinessOf } from '../src/readiness.ts'
 import { createRelayLag } from '../src/relay-lag.ts'
 import type { RelayObserver } from '../src/relay.ts'
 
@@ -51,6 +52,7 @@ export default fp(async (app) => {
     })
 
   gauge('build_info', 'always 1; what runs here', ['version', 'node']).set({ version: packageJson.version, node: process.version }, 1)
+  gauge('service_ready', '1 while /readyz says ready', [], async () => (await readinessOf(app)).ready ? 1 : 0)
 
   // fastify-metrics counts what was answered. A client that went away before the answer would be missing.
   const aborted = counter('http_requests_aborted_total', 'requests whose client went away before the answer', ['method', 'route'])
@@ -106,4 +108,4 @@ export default fp(async (app) => {
       transactionSeconds.observe(duration)
     }
   })
-}, { name: 'metrics', dependencies: ['settings', 'mongo'] })
+}, { name: 'metrics', dependencies: ['http', 'settings', 'mongo'] })

@@ -1,8 +1,6 @@
 import type { FastifyPluginAsync, FastifyInstance } from 'fastify'
 import { Type } from '@sinclair/typebox'
-import { deadline } from '../src/deadline.ts'
-
-const PING_MS_MAX = 1_000
+import { readinessOf } from '../src/readiness.ts'
 
 const ReadinessSchema = Type.Object({
   status: Type.Union([Type.Literal('ready'), Type.Literal('unready')]),
@@ -23,8 +21,7 @@ const routes: FastifyPluginAsync<{ api: FastifyInstance }> = async (app, { api }
 
   /** Requests can be served: that needs MongoDB. Redis and Kafka are told, not needed. */
   app.get('/readyz', { schema: { response: { 200: ReadinessSchema, 503: ReadinessSchema } } }, async (_request, reply) => {
-    const mongodb = await api.db.command({ ping: 1 }, deadline(PING_MS_MAX)).then(() => true, () => false)
-    const ready = mongodb && !api.closing
+    const { ready, mongodb } = await readinessOf(api)
     return reply.code(ready ? 200 : 503).send({
       status: ready ? 'ready' : 'unready',
       closing: api.closing,
