@@ -1,8 +1,5 @@
-import { FormatRegistry, Type, type Static } from '@sinclair/typebox'
+import { Type, type Static } from '@sinclair/typebox'
 import { OrderSchema } from './order.ts'
-
-// TypeBox's own checker, which the consumer uses, knows no formats by itself. Times are always written in UTC with milliseconds.
-FormatRegistry.Set('date-time', (text) => /^[+-]?\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/.test(text))
 
 export const ORDER_PLACED = 'order-placed'
 
