@@ -26,12 +26,12 @@ export function startOpenLoop ({ url, postsPerSecond, getsPerSecond, first }: { 
   const phases: Phase[] = []
   const start = performance.now()
   let [posts, gets] = [0, 0]
-  let phase = begin(first)
+  let phase: Phase
+  begin(first)
 
-  function begin (name: string): Phase {
+  function begin (name: string): void {
     phase = { name, latencies: [], failed: 0, failure: '' }
     phases.push(phase)
-    return phase
   }
 
   async function post (due: number, mine: Phase): Promise<void> {
