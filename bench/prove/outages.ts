@@ -9,6 +9,7 @@ const POSTS_PER_SECOND = 200
 const GETS_PER_SECOND = 500
 const LATENCY_MS_MAX = 1_000
 const DRAIN_MS_MAX = 60_000
+const ALL_WELL = 'all well'
 
 async function run (bench: Bench): Promise<void> {
   const { dir, seconds, figure, detail, expect } = bench
@@ -19,7 +20,7 @@ async function run (bench: Bench): Promise<void> {
   const load = startOpenLoop({ url: service.url, postsPerSecond: POSTS_PER_SECOND, getsPerSecond: GETS_PER_SECOND, first: 'warming up' })
   const calm = (): Promise<void> => delay(Math.max(3, seconds / 6) * 1000)
   await calm()
-  load.begin('all well')
+  load.begin(ALL_WELL)
   await calm()
 
   load.begin(`Redis hangs for ${seconds} s`)
@@ -47,14 +48,15 @@ async function run (bench: Bench): Promise<void> {
   await load.stop()
 
   figure(`${POSTS_PER_SECOND} POST/s + ${GETS_PER_SECOND} GET/s`)
-  const measured = load.phases.slice(1) // not the JIT
+  const measured = load.phases.slice(1) // the JIT warms up in the first
   for (const phase of measured) detail(describe(phase))
   const failed = measured.reduce((sum, phase) => sum + phase.failed, 0)
   const longest = Math.max(...measured.map(({ latencies }) => percentile(latencies, 1)))
   figure(`${failed} failed, longest ${round(longest)} ms, ${round(stored - published)} events waited for Kafka and were told ${round(drainMs / 1000, 1)} s after its return`)
   expect(failed === 0, `requests failed: ${measured.find(({ failure }) => failure !== '')?.failure}`)
   for (const { name, latencies } of measured) {
-    expect(percentile(latencies, 1) < LATENCY_MS_MAX, `${name}: a request took ${round(percentile(latencies, 1))} ms`)
+    const hint = name === ALL_WELL ? ', so this machine is too busy to tell' : ''
+    expect(percentile(latencies, 1) < LATENCY_MS_MAX, `${name}: a request took ${round(percentile(latencies, 1))} ms${hint}`)
   }
   await verifyOrders(bench, load.created, { mongoUrl: urls.mongo!, brokers: urls.kafka! })
   await service.stop()
