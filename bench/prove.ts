@@ -1,0 +1,65 @@
+/**
+ * `npm run prove [-- --seconds N] [-- SCENARIO…]` starts the real service as a process, loads it, breaks what it depends on and
+ * says with figures whether it keeps its promises. Everything is on this machine and under `.local/prove`; a running service is
+ * not touched. The figures are those of a machine that also carries the load, MongoDB, Redis and Kafka.
+ */
+import { rm } from 'node:fs/promises'
+import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { within } from '../src/deadline.ts'
+import ctrlC from './prove/ctrl-c.ts'
+import errors from './prove/errors.ts'
+import kill from './prove/kill.ts'
+import list from './prove/list.ts'
+import outages from './prove/outages.ts'
+import { endAll, endPartsIn } from './prove/parts.ts'
+import { createFindings, type Scenario } from './prove/scenario.ts'
+import start from './prove/start.ts'
+import thousand from './prove/thousand.ts'
+
+const SCENARIOS: Scenario[] = [start, thousand, kill, ctrlC, list, outages, errors]
+const ROOT = resolve('.local', 'prove')
+/** No scenario takes so long unless something hangs. */
+const SCENARIO_MS_MAX = 15 * 60_000
+
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { seconds: { type: 'string', default: '60' } } })
+const seconds = Number(values.seconds)
+const unknown = positionals.filter((name) => !SCENARIOS.some((scenario) => scenario.name === name))
+if (!(seconds >= 1 && seconds <= 600) || unknown.length > 0) {
+  console.error(`${unknown.length > 0 ? `There is no scenario ${unknown.join(', ')}. ` : ''}Usage: npm run prove -- [--seconds 1…600] [${SCENARIOS.map(({ name }) => name).join('] [')}]`)
+  process.exit(2)
+}
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.once(signal, () => { endAll().finally(() => process.exit(1)) })
+}
+
+console.log(`${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), ${(totalmem() / 2 ** 30).toFixed(0)} GiB, ${process.platform} ${process.arch}, Node ${process.version}, load ${loadavg()[0]!.toFixed(1)} before`)
+const failed: string[] = []
+const chosen = SCENARIOS.filter(({ name }) => positionals.length === 0 || positionals.includes(name))
+for (const scenario of chosen) {
+  if (!await prove(scenario)) failed.push(scenario.name)
+}
+console.log(failed.length === 0 ? `${chosen.length} of ${chosen.length} ok` : `${chosen.length - failed.length} of ${chosen.length} ok, FAILED: ${failed.join(', ')}`)
+process.exit(failed.length === 0 ? 0 : 1)
+
+async function prove ({ name, title, run }: Scenario): Promise<boolean> {
+  const dir = join(ROOT, name)
+  const findings = createFindings()
+  const begun = performance.now()
+  try {
+    await endPartsIn(dir)
+    await rm(dir, { recursive: true, force: true })
+    await within(SCENARIO_MS_MAX, `the end of ${name}`, run({ dir, seconds, ...findings }))
+  } catch (error) {
+    findings.expect(false, (error as Error).message)
+  }
+  await endAll()
+  const { figures, details, failures } = findings.found()
+  const verdict = failures.length === 0 ? 'ok' : `FAILED: ${failures.join('; ')}`
+  console.log(`[${name}] ${title}: ${figures.join(', ')} (${((performance.now() - begun) / 1000).toFixed(0)} s) ${verdict}`)
+  for (const detail of details) console.log(`    ${detail}`)
+  if (failures.length === 0) await rm(dir, { recursive: true, force: true }) // else it is kept for a closer look
+  return failures.length === 0
+}

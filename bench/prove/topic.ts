@@ -1,0 +1,63 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import { createKafka } from '../../src/kafka-client.ts'
+import { startOrderEventsConsumer, type ReceivedOrderEvent } from '../../src/kafka.ts'
+import { eventually } from './service.ts'
+
+const nothing = (): void => {}
+const log = { debug: nothing, info: nothing, warn: nothing, error: nothing }
+/** In which a record too many would have come: a transaction of the relay takes some 30 ms. */
+const QUIET_MS = 2_000
+
+export interface TopicContent {
+  events: ReceivedOrderEvent[]
+  /** Why each record that is no valid event isn't one. */
+  invalid: string[]
+  /** Partitions whose committed position is the end of what is committed there. */
+  complete: boolean
+}
+
+/** Reads the topic, as a subscriber would, until it holds `expected` events and nothing follows them. */
+export async function readTopic (brokers: string, expected: number, msMax = 60_000, topic = 'order-events'): Promise<TopicContent> {
+  const kafka = createKafka({ brokers: [brokers], clientId: 'prove', log })
+  const events: ReceivedOrderEvent[] = []
+  const invalid: string[] = []
+  const groupId = `prove-${randomUUID()}`
+  const consumer = await startOrderEventsConsumer({
+    kafka,
+    groupId,
+    topic,
+    onBatch: async (batch) => { events.push(...batch) },
+    onInvalid: async (_message, _partition, reason) => { invalid.push(reason) }
+  })
+  const admin = kafka.admin()
+  await admin.connect()
+
+  /** For each partition the end of what is committed, and how far this reader is. */
+  async function positions (): Promise<{ end: number, read: number }[]> {
+    const ends = await admin.fetchTopicOffsets(topic)
+    const [group] = await admin.fetchOffsets({ groupId, topics: [topic] })
+    return ends.map(({ partition, high }) => ({
+      end: Number(high),
+      read: Math.max(0, Number(group!.partitions.find((candidate) => candidate.partition === partition)?.offset ?? 0))
+    }))
+  }
+
+  /** @returns whether the reader stands at the end, and neither has moved for a while */
+  async function settled (): Promise<boolean> {
+    const before = { count: events.length, ends: JSON.stringify((await positions()).map(({ end }) => end)) }
+    await delay(QUIET_MS)
+    const after = await positions()
+    if (events.length !== before.count || JSON.stringify(after.map(({ end }) => end)) !== before.ends) return false
+    return after.every(({ end, read }) => read >= end)
+  }
+
+  try {
+    await eventually('all events on the topic', msMax, () => events.length + invalid.length >= expected).catch(() => {})
+    const complete = await eventually('the end of the topic', 20_000, settled).then(() => true, () => false)
+    return { events, invalid, complete }
+  } finally {
+    await admin.disconnect()
+    await consumer.stop()
+  }
+}

@@ -1,0 +1,30 @@
+import { addressesIn, withOrders } from './parts.ts'
+import type { Bench } from './scenario.ts'
+import { readTopic } from './topic.ts'
+
+/**
+ * What was answered, what is stored and what was told must be the same orders, each once.
+ * @param created id to body of each 201
+ */
+export async function verifyOrders ({ expect, figure }: Bench, created: Map<string, string>, { mongoUrl, brokers }: ReturnType<typeof addressesIn>): Promise<void> {
+  const stored = new Set(await withOrders(mongoUrl, async (orders) =>
+    (await orders.find({}, { projection: { _id: 1 } }).toArray()).map(({ _id }) => _id.toHexString())))
+  const { events, invalid, complete } = await readTopic(brokers, stored.size)
+
+  const told = new Map<string, string>()
+  let twice = 0
+  for (const { event } of events) {
+    if (told.has(event.orderId)) twice++
+    told.set(event.orderId, JSON.stringify(event.payload))
+  }
+  figure(`${stored.size} documents, ${events.length} records`)
+  const count = (ids: Iterable<string>, wrong: (id: string) => boolean): number => [...ids].filter(wrong).length
+  const none = (number: number, what: string): void => expect(number === 0, `${number} ${what}`)
+  none(count(created.keys(), (id) => !stored.has(id)), 'orders with a 201 are not stored')
+  none(count(stored, (id) => !told.has(id)), 'stored orders are not on the topic')
+  none(count(told.keys(), (id) => !stored.has(id)), 'orders on the topic are not stored')
+  none(twice, 'records are on the topic a second time')
+  none(count(created.keys(), (id) => told.has(id) && told.get(id) !== created.get(id)), 'payloads are not the body of the 201')
+  none(invalid.length, `records are no valid order events (${invalid[0]})`)
+  expect(complete, 'the reader did not come to a lasting end of the topic')
+}
