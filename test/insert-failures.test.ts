@@ -54,7 +54,7 @@ t.test('an insert whose answer is lost is found, not repeated', async (t) => {
   const namespace = newNamespace()
   const service = await startService(t, { MONGO_URL: `mongodb://127.0.0.1:${proxy.port}/${namespace}?directConnection=true` }, namespace)
   for (const count of [1, 40]) {
-    proxy.cutAnswers('insert', 2)
+    proxy.cutAnswers('insert', count === 1 ? 1 : 2)
     const answers = await postMany(service, count)
     t.strictSame(outcomes(answers), ['201 '])
     t.equal(proxy.cutsLeft, 0, 'answers were lost')
