@@ -132,6 +132,9 @@ export interface OrderEventsConsumerOptions {
   onInvalid?: (message: KafkaMessage, partition: number, reason: string) => Promise<void>
 }
 
+/** New records end a fetch at once, but `stop` waits for the one at hand: by default that is up to 5 s. */
+const IDLE_FETCH_MS = 500
+
 const checkEvent = TypeCompiler.Compile(OrderEventSchema)
 const checkHeaders = TypeCompiler.Compile(OrderEventHeadersSchema)
 
@@ -141,7 +144,7 @@ const checkHeaders = TypeCompiler.Compile(OrderEventHeadersSchema)
  * @returns once it has joined the group; `stop` finishes the batch at hand, commits it and leaves
  */
 export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order-events', fromBeginning = true, onBatch, onInvalid = rejectInvalid }: OrderEventsConsumerOptions) {
-  const consumer = kafka.consumer({ groupId, readUncommitted: false, allowAutoTopicCreation: false })
+  const consumer = kafka.consumer({ groupId, readUncommitted: false, allowAutoTopicCreation: false, maxWaitTimeInMs: IDLE_FETCH_MS })
   const joined = new Promise<void>((resolve) => { consumer.on(consumer.events.GROUP_JOIN, () => resolve()) })
   await consumer.connect()
   await consumer.subscribe({ topic, fromBeginning })

@@ -45,11 +45,13 @@ export interface RelayOptions {
   origin: Timestamp
   log: Logger
   observe: RelayObserver
+  /** How long an idle relay keeps its checkpoint. */
+  idleCheckpointMs?: number
 }
 
 export type Relay = ReturnType<typeof createRelay>
 
-export function createRelay ({ db, collection, kafka, topic, lease, origin, log, observe }: RelayOptions) {
+export function createRelay ({ db, collection, kafka, topic, lease, origin, log, observe, idleCheckpointMs = IDLE_CHECKPOINT_MS }: RelayOptions) {
   const names = relayNames(topic.topic, db.databaseName)
   const stopping = new AbortController()
   let running: Promise<void> | undefined
@@ -155,7 +157,7 @@ export function createRelay ({ db, collection, kafka, topic, lease, origin, log,
       if (batch === undefined) break // `next` settles without anybody when the stream is closed
       next = stream.next(AWAIT_MS)
       next.catch(() => {}) // its error is met at the next turn
-      if (batch.events.length > 0 || performance.now() - committedAt > IDLE_CHECKPOINT_MS) {
+      if (batch.events.length > 0 || performance.now() - committedAt > idleCheckpointMs) {
         await publish(producer, batch)
         committedAt = performance.now()
       }

@@ -1,0 +1,105 @@
+import { connect, type Socket } from 'node:net'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import type { MongoClient } from 'mongodb'
+import t, { type Test } from 'tap'
+import { connectMongo, forkService, startOwnPart } from './faults.ts'
+import { aNewOrder, databaseUrl, eventually, newNamespace } from './helper.ts'
+
+const ORDERS = 20_000
+/** As long as orders may well be: what the kernel's socket buffers swallow must be little against the whole list. */
+const USER_ID = 'u'.repeat(128)
+const products = Array.from({ length: 20 }, (_, index) => ({ _id: `product-${index}`, quantity: 1 }))
+
+const mongo = await startOwnPart(t, 'mongo')
+const client = await connectMongo(t, mongo.url)
+const namespace = newNamespace()
+const now = new Date()
+await client.db(namespace).collection('orders').insertMany(Array.from({ length: ORDERS }, () => ({ ...aNewOrder, userId: USER_ID, products, createdAt: now, updatedAt: now })))
+const service = await forkService(t, { MONGO_URL: databaseUrl(namespace, mongo.url), REDIS_URL: 'off', KAFKA_BROKERS: 'off' }, namespace)
+
+/** Cursors that lists hold; the service's change streams read with getMore outside of cursors with a filter on `_id`. */
+async function listCursors (client: MongoClient): Promise<number> {
+  const cursors = await client.db('admin').aggregate([
+    { $currentOp: { allUsers: true, idleCursors: true } },
+    { $match: { ns: `${namespace}.orders`, $or: [{ 'cursor.originatingCommand.find': 'orders' }, { 'command.find': 'orders' }] } }
+  ]).toArray()
+  return cursors.length
+}
+
+/** A reader that takes only what it is told to take. */
+async function openList (t: Test): Promise<Socket> {
+  const { hostname, port } = new URL(service.url)
+  const socket = connect(Number(port), hostname)
+  t.teardown(() => socket.destroy())
+  socket.on('error', () => {})
+  await once(socket, 'connect')
+  socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
+  return socket
+}
+
+/** Resident memory in bytes. */
+function memoryOf (pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1024
+}
+
+async function firstBytes (socket: Socket): Promise<string> {
+  const [bytes] = await once(socket, 'data') as [Buffer]
+  socket.pause()
+  return bytes.toString()
+}
+
+t.test('the list is whole, in order and valid, and its first bytes come while the rest is still to be read', async (t) => {
+  const response = await fetch(service.url)
+  const reader = response.body!.getReader()
+  const first = await reader.read()
+  t.match(Buffer.from(first.value!).toString(), /^\[\{"_id":"/)
+  t.ok(await listCursors(client) > 0, 'the cursor is still open')
+  const chunks = [first.value!]
+  for (;;) {
+    const { done, value } = await reader.read()
+    if (done) break
+    chunks.push(value)
+  }
+  const ids = JSON.parse(Buffer.concat(chunks).toString()).map(({ _id }: { _id: string }) => _id)
+  t.equal(ids.length, ORDERS)
+  t.strictSame(ids, ids.toSorted())
+})
+
+t.test('readers that stop reading cost no memory, and those that go away no cursor', async (t) => {
+  await (await fetch(service.url)).text()
+  const before = memoryOf(service.pid)
+  const readers = await Promise.all(Array.from({ length: 10 }, () => openList(t)))
+  const heads = await Promise.all(readers.map(firstBytes))
+  for (const head of heads) t.match(head, /^HTTP\/1.1 200 /)
+  t.equal(await eventually(() => listCursors(client), 5_000), 10, 'each waits in the middle of its list')
+  // The lists together are 150 MB.
+  await eventually(async () => (await fetch(`${service.operationsUrl}/livez`)).ok)
+  const grown = memoryOf(service.pid) - before
+  t.ok(grown < 60 * 1024 * 1024, `grew by ${Math.round(grown / 1024 / 1024)} MB`)
+  for (const reader of readers) reader.destroy()
+  await eventually(async () => await listCursors(client) === 0, 5_000, 'all cursors closed')
+})
+
+t.test('readers that go away before the first byte leave no cursor behind', async (t) => {
+  for (let round = 0; round < 40; round++) {
+    const readers = await Promise.all([1, 2, 3].map(() => openList(t)))
+    // At different points of the start of an answer.
+    for (let turns = 0; turns < round; turns++) await new Promise((resolve) => setImmediate(resolve))
+    for (const reader of readers) reader.destroy()
+  }
+  await eventually(async () => await listCursors(client) === 0, 5_000, 'all cursors closed')
+})
+
+t.test('a MongoDB that dies breaks the list off: nobody takes it for whole', async (t) => {
+  const response = await fetch(service.url)
+  const reader = response.body!.getReader()
+  await reader.read()
+  await mongo.kill()
+  await t.rejects((async () => {
+    while (!(await reader.read()).done);
+  })())
+  const { status, headers } = await fetch(service.url)
+  t.equal(status, 503, 'and a list that can\'t begin is refused')
+  t.match(headers.get('content-type'), 'application/problem+json')
+})
