@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { LogController, type FastifyHttpOptions, type RawServerDefault } from 'fastify'
 import fp from 'fastify-plugin'
 import { HostMissing } from '../src/errors.ts'
@@ -43,11 +44,26 @@ export const serverOptions = {
   clientErrorHandler: refuseMalformed
 } satisfies FastifyHttpOptions<RawServerDefault>
 
+/*
+ * To close, Node cuts every connection that looks idle, also one on which the next request is on its way. So busy connections are
+ * first asked to leave: each answer says `Connection: close`, until no request has come for a moment or new ones keep coming in.
+ */
+const QUIET_MS = 100
+const DRAIN_MS_MAX = 1_000
+
 /** What holds for every request and answer of a listener. */
 export default fp(async (app) => {
   app.decorate('closing', false)
-  app.addHook('preClose', async () => { app.closing = true })
+  let requestedAt = -Infinity
+  app.addHook('preClose', async () => {
+    app.closing = true
+    const began = performance.now()
+    while (performance.now() - requestedAt < QUIET_MS && performance.now() - began < DRAIN_MS_MAX) await delay(QUIET_MS / 4)
+    // What never ends must not keep the rest from ending in order: above all the relay has its lease to give back.
+    setTimeout(() => app.server.closeAllConnections(), app.settings === undefined ? DRAIN_MS_MAX : app.settings.CLOSE_DELAY_MS / 2).unref()
+  })
   app.addHook('onRequest', (request, _reply, done) => {
+    requestedAt = performance.now()
     // Node would refuse it with an empty body (RFC 9112, section 3.2).
     done(request.headers.host === undefined && request.raw.httpVersion === '1.1' ? new HostMissing() : undefined)
   })

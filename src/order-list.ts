@@ -15,45 +15,45 @@ const CLOSE_MS_MAX = 1_000
 
 const writeOrder = bsonToJson(OrderSchema)
 
+/** The first thing that is yielded, and nobody sees: a generator that has not begun would end without its `finally`. */
+const NOTHING = Buffer.alloc(0)
+
 /**
  * All orders as the text of a JSON array, oldest first, in chunks, with constant memory: the next batch is fetched when the
  * reader has taken the last one. Ending the iteration closes the cursor.
  * @throws StoreUnavailable before the first chunk; an error after it leaves the array open, so that nobody takes it for whole
  */
 export async function listOrders (collection: Collection<OrderDocument>, prefix = '', suffix = ''): Promise<AsyncGenerator<Buffer>> {
+  const chunks = read(collection, prefix, suffix)
+  await chunks.next()
+  return chunks
+}
+
+async function * read (collection: Collection<OrderDocument>, prefix: string, suffix: string): AsyncGenerator<Buffer> {
   const cursor = collection.find(
     { _id: ANY_OBJECT_ID },
     { raw: true, sort: { _id: 1 }, readConcern: 'majority', batchSize: BATCH_ORDERS })
   const hasNext = (): Promise<boolean> => within(READ_MS_MAX, 'MongoDB\'s answer', cursor.hasNext())
-  // A hung MongoDB does not answer this either; nobody waits for it longer than for what was asked before.
-  const close = (): Promise<void> => within(CLOSE_MS_MAX, 'MongoDB\'s answer', cursor.close()).catch(() => {})
-  let more: boolean
+  const out = new JsonBuffer()
+  out.ascii(`${prefix}[`)
   try {
-    more = await hasNext()
-  } catch (cause) {
-    await close()
-    throw new StoreUnavailable({ cause })
-  }
-
-  return (async function * () {
-    const out = new JsonBuffer()
-    out.ascii(`${prefix}[`)
-    try {
-      let first = true
-      while (more) {
-        for (const bson of cursor.readBufferedDocuments() as unknown as Buffer[]) {
-          if (!first) out.byte(0x2c)
-          first = false
-          writeOrder(bson, out)
-          if (out.length >= CHUNK_BYTES) yield out.take()
-        }
-        if (out.length > 0) yield out.take()
-        more = await hasNext()
+    let more = await hasNext().catch((cause) => { throw new StoreUnavailable({ cause }) })
+    yield NOTHING
+    let first = true
+    while (more) {
+      for (const bson of cursor.readBufferedDocuments() as unknown as Buffer[]) {
+        if (!first) out.byte(0x2c)
+        first = false
+        writeOrder(bson, out)
+        if (out.length >= CHUNK_BYTES) yield out.take()
       }
-      out.ascii(`]${suffix}`)
-      yield out.take()
-    } finally {
-      await close()
+      if (out.length > 0) yield out.take()
+      more = await hasNext()
     }
-  })()
+    out.ascii(`]${suffix}`)
+    yield out.take()
+  } finally {
+    // A hung MongoDB does not answer this either, and the reader is to hear of it.
+    await within(CLOSE_MS_MAX, 'MongoDB\'s answer', cursor.close()).catch(() => {})
+  }
 }

@@ -45,8 +45,11 @@ export function createRedisTier ({ redis, prefix, ttlSeconds }: { redis: Redis, 
     if (usable || closed) return
     try {
       await redis.ping()
-      await mark([...missed])
-      missed.clear()
+      // One that is missed meanwhile stays for the next probe.
+      for (let ids = [...missed]; ids.length > 0; ids = [...missed]) {
+        await mark(ids)
+        for (const id of ids) missed.delete(id)
+      }
       if (Date.now() < trustedFrom) fail()
       else usable = true
     } catch {
