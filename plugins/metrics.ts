@@ -79,13 +79,8 @@ export default fp(async (app) => {
   gauge('relay_lag_events', 'orders stored and not yet on the topic (counted up to 100000)', [], async () => (await lag())?.events)
   gauge('relay_lag_seconds', 'age of the oldest order that is not yet on the topic', [], async () => (await lag())?.seconds)
 
-  const connections = gauge('mongo_pool_connections', 'connections to MongoDB, open and in use', ['state'])
-  for (const [event, state, step] of [
-    ['connectionCreated', 'open', 1], ['connectionClosed', 'open', -1],
-    ['connectionCheckedOut', 'in_use', 1], ['connectionCheckedIn', 'in_use', -1]] as const) {
-    const child = connections.labels(state)
-    app.mongo.client.on(event, () => child.inc(step))
-  }
+  gauge('mongo_pool_connections_open', 'connections to MongoDB', [], async () => app.mongoPool.open)
+  gauge('mongo_pool_connections_in_use', 'connections to MongoDB that are at work', [], async () => app.mongoPool.inUse)
 
   app.decorate('observe', {
     cache (tier, hits, misses) {

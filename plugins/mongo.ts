@@ -1,6 +1,6 @@
 import mongodb from '@fastify/mongodb'
 import fp from 'fastify-plugin'
-import { MongoServerError, MongoServerSelectionError, type Collection, type Db } from 'mongodb'
+import { MongoClient, MongoServerError, MongoServerSelectionError, type Collection, type Db } from 'mongodb'
 import { ConnectionString } from 'mongodb-connection-string-url'
 import { StartupError } from '../src/errors.ts'
 import { IDEMPOTENCY_INDEX } from '../src/idempotency.ts'
@@ -9,6 +9,8 @@ import type { OrderDocument } from '../src/models.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     db: Db
+    /** Connections by now. */
+    mongoPool: { open: number, inUse: number }
     ordersCollection: Collection<OrderDocument>
   }
 }
@@ -32,17 +34,19 @@ export default fp(async (app) => {
   const url = app.settings.MONGO_URL
   const database = databaseOf(url)
   try {
-    await app.register(mongodb, {
-      url,
-      database,
+    // Its own client, as the pool is watched from its first connection on.
+    const client = new MongoClient(url, {
       appName: 'order-service',
       serverSelectionTimeoutMS: SERVER_SELECTION_MS_MAX,
       connectTimeoutMS: SERVER_SELECTION_MS_MAX,
       heartbeatFrequencyMS: HEARTBEAT_MS,
       socketTimeoutMS: SOCKET_MS_MAX,
-      maxPoolSize: POOL_MAX,
-      forceClose: true
+      maxPoolSize: POOL_MAX
     })
+    app.decorate('mongoPool', watchPool(client))
+    app.addHook('onClose', () => client.close())
+    await client.connect()
+    await app.register(mongodb, { client, database })
     app.decorate('db', app.mongo.db!)
     const { setName, msg } = await app.db.command({ hello: 1 })
     if (setName === undefined && msg !== 'isdbgrid') {
@@ -58,6 +62,15 @@ export default fp(async (app) => {
 
 function databaseOf (url: string): string {
   return decodeURIComponent(new ConnectionString(url).pathname.slice(1)) || DATABASE
+}
+
+function watchPool (client: MongoClient): { open: number, inUse: number } {
+  const pool = { open: 0, inUse: 0 }
+  client.on('connectionCreated', () => { pool.open++ })
+  client.on('connectionClosed', () => { pool.open-- })
+  client.on('connectionCheckedOut', () => { pool.inUse++ })
+  client.on('connectionCheckedIn', () => { pool.inUse-- })
+  return pool
 }
 
 const NAMESPACE_EXISTS = 48
