@@ -3,7 +3,7 @@ import { constants } from 'node:os'
 import { join, resolve } from 'node:path'
 import { ownDir } from './claims.ts'
 import { findKafka } from './kafka-programs.ts'
-import { kafkaRecipe } from './kafka.ts'
+import { type KafkaOptions, kafkaRecipe } from './kafka.ts'
 import { type MongoOptions, findMongo, mongoRecipe } from './mongo.ts'
 import { type Part, type PartName, type Recipe, startPart } from './part.ts'
 import { releasePorts } from './ports.ts'
@@ -24,7 +24,7 @@ export interface LocalParts {
   stop (): Promise<void>
 }
 
-export interface LocalPartsOptions extends MongoOptions {
+export interface LocalPartsOptions extends MongoOptions, KafkaOptions {
   /** Holds data, logs and ports; owned by one process at a time. */
   dir: string
   parts?: PartName[]
@@ -77,7 +77,7 @@ export async function startLocalParts ({ parts: names = ALL, progress = 'visible
     switch (name) {
       case 'mongo': return mongoRecipe(partDir, (await findMongo(env, fetching)).file, env, options)
       case 'redis': return redisRecipe(partDir, (await findRedis(env, fetching)).file, env)
-      case 'kafka': return kafkaRecipe(partDir, await findKafka(env, fetching), env)
+      case 'kafka': return kafkaRecipe(partDir, await findKafka(env, fetching), env, options)
     }
   }
 

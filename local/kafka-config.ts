@@ -24,8 +24,18 @@ rootLogger.level=warn
 rootLogger.appenderRef.out.ref=out
 `
 
+/** Clients must log in as this one (SASL/PLAIN). */
+export interface KafkaUser { username: string, password: string }
+
+function saslProperties ({ username, password }: KafkaUser): string {
+  return `sasl.enabled.mechanisms=PLAIN
+sasl.mechanism.inter.broker.protocol=PLAIN
+listener.name.plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required username="${username}" password="${password}" user_${username}="${password}";
+`
+}
+
 /** One node that is broker and controller, reachable from this machine only. */
-export function serverProperties (data: string, port: number, controllerPort: number): string {
+export function serverProperties (data: string, port: number, controllerPort: number, user?: KafkaUser): string {
   return `process.roles=broker,controller
 node.id=1
 # Static voters, not --standalone: the ports may differ from one start to the next.
@@ -33,8 +43,9 @@ controller.quorum.voters=1@127.0.0.1:${controllerPort}
 listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}
 advertised.listeners=PLAINTEXT://127.0.0.1:${port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs=${data}
+listener.security.protocol.map=PLAINTEXT:${user === undefined ? 'PLAINTEXT' : 'SASL_PLAINTEXT'},CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+${user === undefined ? '' : saslProperties(user)}log.dirs=${data}
 
 # One node holds the only replica of everything.
 default.replication.factor=1

@@ -63,7 +63,7 @@ async function archiveClasses (java: Binary, libs: string, env: Env, fetching: F
     const archive = join(dir, 'classes.jsa')
     await mkdir(dir)
     try {
-      const part = await startPart(kafkaRecipe(dir, { java: java.file, libs }, env, [`-XX:ArchiveClassesAtExit=${archive}`]))
+      const part = await startPart(kafkaRecipe(dir, { java: java.file, libs }, env, { jvmArgs: [`-XX:ArchiveClassesAtExit=${archive}`] }))
       signal(part.pid, 'SIGTERM')
       for (const end = Date.now() + ARCHIVE_LIMIT_MS; !part.exited && Date.now() < end;) await sleep(ARCHIVE_POLL_MS)
       await part.stop()

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import kafkajs from 'kafkajs'
-import { LOG4J_PROPERTIES, serverProperties } from './kafka-config.ts'
+import { type KafkaUser, LOG4J_PROPERTIES, serverProperties } from './kafka-config.ts'
 import type { Recipe } from './part.ts'
 import { type Env, run } from './run.ts'
 
@@ -20,7 +20,12 @@ export interface KafkaPrograms {
   classes?: string
 }
 
-export function kafkaRecipe (dir: string, { java, libs, classes }: KafkaPrograms, env: Env, jvmArgs: string[] = []): Recipe {
+export interface KafkaOptions {
+  kafkaUser?: KafkaUser
+  jvmArgs?: string[]
+}
+
+export function kafkaRecipe (dir: string, { java, libs, classes }: KafkaPrograms, env: Env, { kafkaUser, jvmArgs = [] }: KafkaOptions = {}): Recipe {
   const data = join(dir, 'data')
   const metaFile = join(data, 'meta.properties')
   const configFile = join(dir, 'server.properties')
@@ -36,22 +41,23 @@ export function kafkaRecipe (dir: string, { java, libs, classes }: KafkaPrograms
     async command ([port, controllerPort]) {
       mkdirSync(data, { recursive: true })
       writeFileSync(log4jFile, LOG4J_PROPERTIES)
-      writeFileSync(configFile, serverProperties(data, port!, controllerPort!))
+      writeFileSync(configFile, serverProperties(data, port!, controllerPort!, kafkaUser))
       if (!existsSync(metaFile)) {
         await run(java, [...javaArgs, 'kafka.tools.StorageTool', 'format', '-t', newClusterId(), '-c', configFile, '--ignore-formatted'], { env, limitMs: FORMAT_LIMIT_MS })
       }
       return { file: java, args: ['-Xms256m', '-Xmx768m', ...jvmArgs, ...javaArgs, 'kafka.Kafka', configFile] }
     },
     async ready (_pid, [port]) {
-      const { clusterId, brokers } = await describeCluster(port!)
+      const { clusterId, brokers } = await describeCluster(port!, kafkaUser)
       return brokers.length === 1 && clusterId === /^cluster\.id=(.*)$/m.exec(readFileSync(metaFile, 'utf8'))?.[1]
     },
   }
 }
 
-async function describeCluster (port: number) {
+async function describeCluster (port: number, user: KafkaUser | undefined) {
   const admin = new kafkajs.Kafka({
     brokers: [`127.0.0.1:${port}`],
+    ...(user === undefined ? {} : { sasl: { mechanism: 'plain', ...user } }),
     connectionTimeout: REQUEST_LIMIT_MS,
     requestTimeout: REQUEST_LIMIT_MS,
     enforceRequestTimeout: true,

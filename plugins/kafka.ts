@@ -1,5 +1,5 @@
 import fp from 'fastify-plugin'
-import type { Kafka } from 'kafkajs'
+import type { Kafka, SASLOptions } from 'kafkajs'
 import { createKafka } from '../src/kafka-client.ts'
 
 declare module 'fastify' {
@@ -8,7 +8,14 @@ declare module 'fastify' {
 
 /** The Kafka client. It connects nowhere by itself: its transactional producer is opened by the relay that leads, see src/relay.ts. */
 export default fp(async (app) => {
-  const { KAFKA_BROKERS } = app.settings
-  const brokers = KAFKA_BROKERS.split(/[\s,]+/).filter((broker) => broker !== '')
-  app.decorate('kafka', KAFKA_BROKERS === 'off' ? undefined : createKafka({ brokers, clientId: 'order-service', log: app.log }))
+  const { KAFKA_BROKERS, KAFKA_TLS, KAFKA_SASL, KAFKA_USER, KAFKA_PASSWORD } = app.settings
+  app.decorate('kafka', undefined)
+  if (KAFKA_BROKERS === 'off') return
+  app.kafka = createKafka({
+    brokers: KAFKA_BROKERS.split(/[\s,]+/).filter((broker) => broker !== ''),
+    clientId: 'order-service',
+    log: app.log,
+    ssl: KAFKA_TLS === 'on',
+    ...(KAFKA_SASL === 'off' ? {} : { sasl: { mechanism: KAFKA_SASL, username: KAFKA_USER, password: KAFKA_PASSWORD } as SASLOptions })
+  })
 }, { name: 'kafka', dependencies: ['settings', 'local-parts'] })

@@ -28,6 +28,9 @@ export default fp<SettingsOptions>(async (app, { dotenv = false, settings = {} }
   checkUrls(app.settings)
   const { NODE_ENV, MONGO_URL, REDIS_URL, KAFKA_BROKERS } = app.settings
   const empty = Object.entries({ MONGO_URL, REDIS_URL, KAFKA_BROKERS }).filter(([, value]) => value === '').map(([name]) => name)
+  if (app.settings.KAFKA_SASL !== 'off' && (app.settings.KAFKA_USER === '' || app.settings.KAFKA_PASSWORD === '')) {
+    throw new StartupError('KAFKA_USER and KAFKA_PASSWORD must be set when KAFKA_SASL is not off')
+  }
   if (NODE_ENV === 'production' && empty.length > 0) {
     throw new StartupError(`${empty.join(', ')} must be set when NODE_ENV is production, as local parts are for development only`)
   }

@@ -12,3 +12,9 @@ t.test('.env.example has every setting with its description and default, in the 
     { description: `# ${schema.description}`, name, value: String(schema.default) })))
   t.strictSame(lines.filter((line) => !line.startsWith('# ') && !/^[A-Z_]+=/.test(line)), [], 'and nothing else')
 })
+
+t.test('the README has the same settings', async (t) => {
+  const rows = readFileSync('README.md', 'utf8').split('\n').filter((line) => /^\| `[A-Z_]+` \|/.test(line))
+  t.strictSame(rows, Object.entries(SettingsSchema.properties).map(([name, schema]) => (
+    `| \`${name}\` | ${schema.default === '' ? '' : `\`${schema.default}\``} | ${schema.description} |`)))
+})
