@@ -33,12 +33,14 @@ export function createRedisTier ({ redis, prefix, ttlSeconds }: { redis: Redis, 
   redis.on('close', fail)
 
   function fail (): void {
+    // A command is also late when this process itself was busy: so the first probe goes out at once.
+    const probeMs = usable ? 0 : PROBE_MS
     usable = false
     if (closed || probing !== undefined) return
     probing = setTimeout(() => {
       probing = undefined
       probe()
-    }, PROBE_MS).unref()
+    }, probeMs).unref()
   }
 
   async function probe (): Promise<void> {
