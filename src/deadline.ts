@@ -23,3 +23,15 @@ export async function within<T> (ms: number, what: string, promise: Promise<T>):
     clearTimeout(timer)
   }
 }
+
+/** The promise's result, or undefined once `signal` aborts. Promise.race with one promise for the abort would hold on to every batch. */
+export async function orAborted<T> (promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  let onAbort = (): void => {}
+  const aborted = new Promise<undefined>((resolve) => { onAbort = () => resolve(undefined) })
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([promise, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { MongoServerError, type Collection, type Db, type Document, type Timestamp } from 'mongodb'
 import type { Kafka } from 'kafkajs'
 import { HISTORY_LOST, openChangeStream, type ChangeBatch, type ChangeStreamReader, type ResumeToken } from './change-stream.ts'
+import { orAborted } from './deadline.ts'
 import { openOrderEventsProducer, type OrderEventsProducer } from './kafka.ts'
 import type { Lease } from './lease.ts'
 import type { Logger } from './log.ts'
@@ -195,17 +196,5 @@ export function createRelay ({ db, collection, kafka, topic, lease, origin, log,
     get leads (): boolean { return leads },
 
     get position (): RelayPosition | undefined { return leads ? position : undefined }
-  }
-}
-
-/** The promise's result, or undefined once `signal` aborts. Promise.race with one promise for the abort would hold on to every batch. */
-async function orAborted<T> (promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
-  let onAbort = (): void => {}
-  const aborted = new Promise<undefined>((resolve) => { onAbort = () => resolve(undefined) })
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([promise, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
   }
 }
