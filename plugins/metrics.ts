@@ -71,6 +71,9 @@ export default fp(async (app) => {
   const published = counter('relay_events_published_total', 'events committed to Kafka by this process')
   const leader = gauge('relay_leader', '1 while this process is the one that publishes')
   const transactionSeconds = seconds('kafka_transaction_duration_seconds', 'time of a Kafka transaction, from encoding to commit')
+  const reconciled = counter('relay_reconciled_orders_total', 'orders compared with the topic after the checkpoint or the oplog was lost', ['result'])
+  const unknowable = gauge('relay_unknowable_orders', 'orders of which nobody can know whether Kafka was told: the relay waits for RELAY_UNKNOWABLE')
+  unknowable.set(0)
   const lag = createRelayLag({
     collection: app.ordersCollection,
     publishedByLeader: createLease({ collection: app.db.collection(RELAY_COLLECTION), name: leaseName(app.settings.KAFKA_TOPIC), owner: '' }).position,
@@ -101,6 +104,12 @@ export default fp(async (app) => {
     published (events, duration) {
       published.inc(events)
       transactionSeconds.observe(duration)
+    },
+    reconciled (result, orders) {
+      reconciled.inc({ result }, orders)
+    },
+    unknowable (orders) {
+      unknowable.set(orders)
     }
   })
 }, { name: 'metrics', dependencies: ['http', 'settings', 'mongo'] })

@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import type { Timestamp } from 'mongodb'
 import { within } from '../src/deadline.ts'
 import { createLease, leaseName, RELAY_COLLECTION, type LeaseDocument } from '../src/lease.ts'
+import type { Unknowable } from '../src/reconciliation.ts'
 import { createRelay, type Relay } from '../src/relay.ts'
 
 declare module 'fastify' {
@@ -26,7 +27,7 @@ export default fp(async (app) => {
     owner: `${hostname()} ${process.pid} ${randomUUID()}`
   })
   const topic = { topic: settings.KAFKA_TOPIC, partitions: settings.KAFKA_TOPIC_PARTITIONS, replicationFactor: settings.KAFKA_TOPIC_REPLICATION }
-  const relay = createRelay({ db, collection, kafka, topic, lease, origin, log, observe })
+  const relay = createRelay({ db, collection, kafka, topic, lease, origin, log, observe, unknowable: settings.RELAY_UNKNOWABLE as Unknowable })
   app.relay = relay
   app.addHook('onReady', async () => relay.start())
   app.addHook('onClose', async () => {

@@ -22,6 +22,13 @@ export interface ChangeBatch {
 const ANSWER_MS_MAX = 10_000
 export const HISTORY_LOST = 286
 
+/** The seconds of the cluster's time that a token stands for: it begins with it, after a byte for the type. */
+export function timeOfToken (token: ResumeToken): number {
+  const time = /^82([0-9a-f]{8})/i.exec(String(token._data))?.[1]
+  if (time === undefined) throw new Error(`the resume token ${JSON.stringify(token)} does not tell its time`)
+  return Number.parseInt(time, 16)
+}
+
 export interface ChangeStreamReader {
   /** Resolves as soon as there are events, or with none after `awaitMs`. Rejects with the server's or the driver's error. */
   next: (awaitMs: number) => Promise<ChangeBatch>

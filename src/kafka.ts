@@ -3,10 +3,9 @@ import { Partitioners, type Kafka, type KafkaMessage, type Message, type RecordM
 import { OrderEventHeadersSchema, OrderEventSchema, type OrderEvent, type OrderEventHeaders } from '../schemas/event.ts'
 import { within } from './deadline.ts'
 import type { OrderRecord } from './models.ts'
+import type { Written } from './topic-identity.ts'
 
-/*
- * Both ends of `order-events`: the producer, which the relay uses, and the consumer, for whoever subscribes.
- */
+/* Both ends of `order-events`: the producer, which the relay uses, and the consumer, for whoever subscribes. */
 
 /** Kafka's `max.message.bytes` is 1 MiB by default and holds for what one request brings to one partition. */
 const PARTITION_BYTES_MAX = 900_000
@@ -27,8 +26,7 @@ export type OrderEventsProducer = Awaited<ReturnType<typeof openOrderEventsProdu
 export async function openOrderEventsProducer ({ kafka, transactionalId, topic, partitions, checkpointTopic, marker }: {
   kafka: Kafka, transactionalId: string, topic: string, partitions: number, checkpointTopic: string, marker: Message
 }) {
-  const partitionMetadata = Array.from({ length: partitions }, () => ({})) as PartitionMetadata
-  const partitionOf = Partitioners.DefaultPartitioner()
+  const partitionOf = createPartitionOf(partitions)
   const producer = kafka.producer({
     transactionalId,
     maxInFlightRequests: 1,
@@ -37,21 +35,27 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
     createPartitioner: Partitioners.DefaultPartitioner
   })
 
-  async function transact (records: OrderRecord[], checkpoint: Message): Promise<void> {
+  async function transact (records: OrderRecord[], checkpoint: Message): Promise<Written[]> {
     const rounds = pack(records)
+    const written: Written[] = []
     const transaction = await producer.transaction()
     try {
       for (let round = rounds.shift(), last = false; !last; round = rounds.shift()) {
         last = rounds.length === 0
         const topicMessages = round === undefined ? [] : [{ topic, messages: round }]
         if (last) topicMessages.push({ topic: checkpointTopic, messages: [{ ...checkpoint, partition: 0 }] })
-        assertWritten(topicMessages, await transaction.sendBatch({ acks: -1, topicMessages }))
+        const answers = await transaction.sendBatch({ acks: -1, topicMessages })
+        assertWritten(topicMessages, answers)
+        for (const { topicName, partition, baseOffset } of answers) {
+          if (topicName === topic) written.push({ partition, offset: Number(baseOffset), count: round!.filter((one) => one.partition === partition).length })
+        }
       }
     } catch (error) {
       await transaction.abort().catch(() => {})
       throw error
     }
     await transaction.commit()
+    return written
   }
 
   /** Messages with their partitions, in rounds that hold no more than a partition takes at once. */
@@ -60,7 +64,7 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
     const places = Array.from({ length: partitions }, () => ({ round: 0, bytes: 0 }))
     for (const record of records) {
       const message: Message = { key: record.key, value: record.value, headers: record.headers }
-      message.partition = partitionOf({ topic, partitionMetadata, message })
+      message.partition = partitionOf(record.key)
       const place = places[message.partition]!
       const bytes = Buffer.byteLength(record.value) + RECORD_OVERHEAD_BYTES
       if (place.bytes > 0 && place.bytes + bytes > PARTITION_BYTES_MAX) {
@@ -87,11 +91,18 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
   }
 
   return {
-    /** Commits the records and the checkpoint together, or neither. */
+    /** Commits the records and the checkpoint together, or neither. @returns where the records are */
     publish: (records: OrderRecord[], checkpoint: Message) =>
       within(TRANSACTION_MS_MAX, 'the end of the Kafka transaction', transact(records, checkpoint)),
     close
   }
+}
+
+/** The partition of each key, as long as the topic has so many. */
+export function createPartitionOf (partitions: number): (key: string) => number {
+  const partitionMetadata = Array.from({ length: partitions }, () => ({})) as PartitionMetadata
+  const partitionOf = Partitioners.DefaultPartitioner()
+  return (key) => partitionOf({ topic: '', partitionMetadata, message: { key, value: null } })
 }
 
 type PartitionMetadata = Parameters<ReturnType<typeof Partitioners.DefaultPartitioner>>[0]['partitionMetadata']

@@ -2,6 +2,7 @@ import type { Kafka, Message } from 'kafkajs'
 import { randomUUID } from 'node:crypto'
 import { within } from './deadline.ts'
 import type { ResumeToken } from './change-stream.ts'
+import type { TopicIdentity } from './topic-identity.ts'
 
 /*
  * The relay's side of Kafka: the topic of the events and a compacted topic of one partition with the checkpoints. A checkpoint
@@ -17,11 +18,20 @@ export function relayNames (topic: string, database: string): RelayNames {
   return { checkpointTopic: `${topic}.checkpoints`, checkpointKey: database, transactionalId: `${topic}.relay.${database}` }
 }
 
+/** How far the relay is. The lease carries a copy, written lazily, for others to see and for when the topic is lost. */
 export interface Checkpoint {
-  token: ResumeToken
-  /** The newest order that was published, for whoever reads along. */
+  /** Where the change stream goes on. Behind a reconciliation there is no token yet, but a time of the cluster. */
+  token?: ResumeToken
+  operationTime?: { t: number, i: number }
+  /** The newest order that was published. */
   orderId?: string
   at: string
+  topic?: TopicIdentity
+  /**
+   * A reconciliation that began at `since`, with the topic of `topicSince`, has sent some of what was missing: the stream must
+   * not go on before it has ended. Orders younger than `notBefore` were not published when it began. All in ms since 1970.
+   */
+  reconciling?: { since: number, topicSince: number, notBefore: number }
 }
 
 export function checkpointMessage ({ checkpointKey }: RelayNames, checkpoint: Checkpoint): Message {
@@ -109,12 +119,12 @@ async function readFrom (kafka: Kafka, { checkpointTopic, checkpointKey }: Relay
     return last
   } finally {
     await within(ADMIN_MS_MAX, 'the end of the checkpoint reader', consumer.disconnect()).catch(() => {})
-    forget(kafka, groupId)
+    forgetGroup(kafka, groupId)
   }
 }
 
 /** Kafka forgets an empty group by itself only after days. */
-function forget (kafka: Kafka, groupId: string): void {
+export function forgetGroup (kafka: Kafka, groupId: string): void {
   const admin = kafka.admin()
   admin.connect().then(() => admin.deleteGroups([groupId])).catch(() => {}).finally(() => admin.disconnect().catch(() => {}))
 }

@@ -1,13 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { MongoServerError, type Collection, type Db, type Document, type Timestamp } from 'mongodb'
 import type { Kafka } from 'kafkajs'
-import { HISTORY_LOST, openChangeStream, type ChangeBatch, type ChangeStreamReader, type ResumeToken } from './change-stream.ts'
+import { HISTORY_LOST, type ChangeBatch, type ChangeStreamReader } from './change-stream.ts'
 import { orAborted } from './deadline.ts'
 import { openOrderEventsProducer, type OrderEventsProducer } from './kafka.ts'
 import type { Lease } from './lease.ts'
 import type { Logger } from './log.ts'
-import { isOrderDocument, toRecord, writtenByUs, type OrderDocument } from './models.ts'
-import { checkpointMessage, fenceMarker, prepareTopics, readCheckpoint, relayNames, type TopicSettings } from './relay-topics.ts'
+import { isOrderDocument, toRecord, type OrderDocument, type OrderRecord } from './models.ts'
+import { openOrderStream } from './order-stream.ts'
+import { reconcile, type ReconciliationObserver, type ReconciliationOptions } from './reconciliation.ts'
+import { checkpointMessage, fenceMarker, prepareTopics, readCheckpoint, relayNames, type Checkpoint, type TopicSettings } from './relay-topics.ts'
+import { afterWriting, identifyTopic, type TopicIdentity } from './topic-identity.ts'
 
 /*
  * Tells Kafka of every order, exactly once. The oplog is the outbox: the leader follows the change stream of the orders and
@@ -16,6 +19,7 @@ import { checkpointMessage, fenceMarker, prepareTopics, readCheckpoint, relayNam
  *
  * To lead is always the same three steps, at the first start and after any error: fence every older producer, read the last
  * checkpoint, open the change stream there. Nothing is repaired in place, as only the checkpoint knows what was committed.
+ * Where there is no checkpoint any more, or the oplog doesn't reach back to it, src/reconciliation.ts makes a new one.
  */
 
 const BATCH_EVENTS_MAX = 1_000
@@ -32,16 +36,13 @@ const RETRY_MS_FIRST = 250
 const RETRY_MS_MAX = 5_000
 const COMPLAIN_MS = 60_000
 
-export interface RelayObserver {
+export interface RelayObserver extends ReconciliationObserver {
   leader: (leads: boolean) => void
   /** A committed transaction. */
   published: (events: number, seconds: number) => void
 }
 
-/** How far the relay is: what the lease carries for others to see. */
-export interface RelayPosition { token: ResumeToken, orderId?: string | undefined, at: string }
-
-export interface RelayOptions {
+export interface RelayOptions extends Pick<ReconciliationOptions, 'unknowable' | 'idsMax'> {
   db: Db
   collection: Collection<OrderDocument>
   kafka: Kafka
@@ -57,12 +58,17 @@ export interface RelayOptions {
 
 export type Relay = ReturnType<typeof createRelay>
 
-export function createRelay ({ db, collection, kafka, topic, lease, origin, log, observe, idleCheckpointMs = IDLE_CHECKPOINT_MS }: RelayOptions) {
+export function createRelay (options: RelayOptions) {
+  const { db, collection, kafka, topic, lease, origin, log, observe, idleCheckpointMs = IDLE_CHECKPOINT_MS } = options
   const names = relayNames(topic.topic, db.databaseName)
   const stopping = new AbortController()
   let running: Promise<void> | undefined
-  let position: RelayPosition | undefined
+  let position: Checkpoint | undefined
+  let identity: TopicIdentity
   let leads = false
+  let progressed = false
+  /** The checkpoint that the oplog does not reach back to. */
+  let lost: Checkpoint | undefined
   let lastOrderId: string | undefined
   let complainedAt = -Infinity
 
@@ -73,10 +79,11 @@ export function createRelay ({ db, collection, kafka, topic, lease, origin, log,
         await term()
         failures = 0
       } catch (error) {
-        failures = position === undefined ? failures + 1 : 1
+        failures = progressed ? 1 : failures + 1
         complain(error as Error, failures)
       }
       position = undefined
+      progressed = false
       await delay(Math.min(RETRY_MS_FIRST * 2 ** failures, RETRY_MS_MAX), undefined, { signal: stopping.signal }).catch(() => {})
     }
   }
@@ -116,19 +123,20 @@ export function createRelay ({ db, collection, kafka, topic, lease, origin, log,
     const marker = fenceMarker(names)
     let producer: OrderEventsProducer | undefined
     let stream: ChangeStreamReader | undefined
+    let start: Checkpoint | undefined
     try {
       producer = await openOrderEventsProducer({ kafka, ...names, topic: topic.topic, partitions, marker })
-      const checkpoint = await readCheckpoint(kafka, names, marker)
-      if (checkpoint === undefined) await refuseLostCheckpoint()
-      if (signal.aborted) return
-      stream = await openStream(checkpoint?.token)
-      lastOrderId = checkpoint?.orderId
-      log.info({ topic: topic.topic, checkpoint: checkpoint?.at }, 'the relay leads')
+      start = await startingPlace(producer, await readCheckpoint(kafka, names, marker), signal)
+      if (start === undefined || signal.aborted) return
+      stream = await openOrderStream(db, collection.collectionName, start, BATCH_EVENTS_MAX)
+      lastOrderId = start.orderId
+      log.info({ topic: topic.topic, checkpoint: start.at }, 'the relay leads')
       setLeads(true)
       await follow(producer, stream, signal)
     } catch (error) {
       if (error instanceof MongoServerError && error.code === HISTORY_LOST) {
-        throw new Error('the oplog no longer reaches back to the relay\'s checkpoint: make it larger, and publish what is missing by hand', { cause: error })
+        lost = start
+        throw new Error('the oplog no longer reaches back to the relay\'s checkpoint: make it larger', { cause: error })
       }
       throw error
     } finally {
@@ -136,22 +144,15 @@ export function createRelay ({ db, collection, kafka, topic, lease, origin, log,
     }
   }
 
-  /** To start over at the origin would publish events a second time. */
-  async function refuseLostCheckpoint (): Promise<void> {
-    const published = await lease.position()
-    if (published !== undefined) {
-      throw new Error(`the checkpoint is gone from the topic ${names.checkpointTopic}, but events were published until ${published.at}: bring the topic back`)
-    }
-  }
-
-  async function openStream (token: ResumeToken | undefined): Promise<ChangeStreamReader> {
-    return await openChangeStream({
-      db,
-      collection: collection.collectionName,
-      pipeline: [{ $match: { operationType: 'insert', ...writtenByUs('fullDocument.') } }, { $project: { fullDocument: 1 } }],
-      position: token === undefined ? { startAtOperationTime: origin } : { startAfter: token },
-      batchSize: BATCH_EVENTS_MAX
-    })
+  /** The checkpoint, if the stream can go on there; else the one at the end of a reconciliation, undefined if that was called off. */
+  async function startingPlace (producer: OrderEventsProducer, checkpoint: Checkpoint | undefined, signal: AbortSignal): Promise<Checkpoint | undefined> {
+    const known = checkpoint ?? await lease.position() as Checkpoint | undefined
+    identity = await identifyTopic(kafka, topic.topic, known?.topic, known === undefined)
+    const from = known ?? { operationTime: { t: origin.getHighBits(), i: origin.getLowBits() }, at: new Date(0).toISOString() }
+    if (lost?.at !== from.at && from.reconciling === undefined && (checkpoint !== undefined || known === undefined)) return from
+    log.warn({ topic: topic.topic, since: from.at, lost: checkpoint === undefined ? 'checkpoint' : 'oplog' }, 'the relay can\'t go on where it was and compares the orders with the topic')
+    const commitHere = (records: OrderRecord[], reached: Checkpoint): Promise<void> => commit(producer, records, reached)
+    return await reconcile({ ...options, topic: topic.topic, known: from, exact: checkpoint !== undefined, identity, commit: commitHere, signal })
   }
 
   /** A backlog is fetched ahead while it is published; otherwise the events of PACE_MS go together. */
@@ -175,12 +176,16 @@ export function createRelay ({ db, collection, kafka, topic, lease, origin, log,
   }
 
   async function publish (producer: OrderEventsProducer, { events, token }: ChangeBatch): Promise<void> {
-    const start = performance.now()
     const records = events.flatMap(({ fullDocument }) => isOrderDocument(fullDocument) ? [toRecord(fullDocument)] : unknownOrder(fullDocument))
     for (const { key } of records) if (lastOrderId === undefined || key > lastOrderId) lastOrderId = key
-    const reached = { token, ...(lastOrderId === undefined ? {} : { orderId: lastOrderId }), at: new Date().toISOString() }
-    await producer.publish(records, checkpointMessage(names, reached))
-    position = reached
+    await commit(producer, records, { token, ...(lastOrderId === undefined ? {} : { orderId: lastOrderId }), at: new Date().toISOString() })
+    progressed = true
+  }
+
+  async function commit (producer: OrderEventsProducer, records: OrderRecord[], reached: Checkpoint): Promise<void> {
+    const start = performance.now()
+    identity = afterWriting(identity, await producer.publish(records, checkpointMessage(names, { ...reached, topic: identity })))
+    position = { ...reached, topic: identity }
     observe.published(records.length, (performance.now() - start) / 1000)
   }
 
@@ -203,7 +208,7 @@ export function createRelay ({ db, collection, kafka, topic, lease, origin, log,
 
     get leads (): boolean { return leads },
 
-    get position (): RelayPosition | undefined { return leads ? position : undefined }
+    get position (): Checkpoint | undefined { return leads ? position : undefined }
   }
 }
 

@@ -113,6 +113,7 @@ export async function collectEvents (t: Test, topic: string, brokers = parts.kaf
   t.teardown(() => consumer.stop())
   return {
     events,
+    stop: () => consumer.stop(),
     /** Waits until there is an event for each id. A duplicate shows as a longer list than ids. */
     async forOrders (ids: string[], msMax = 30_000): Promise<ReceivedOrderEvent[]> {
       await eventually(() => {

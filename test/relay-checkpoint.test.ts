@@ -74,7 +74,7 @@ async function idleTokens (t: Test): Promise<{ token: unknown, later: unknown }>
     lease,
     origin: operationTime,
     log,
-    observe: { leader () {}, published () {} },
+    observe: { leader () {}, published () {}, reconciled () {}, unknowable () {} },
     idleCheckpointMs: 500
   })
   relay.start()

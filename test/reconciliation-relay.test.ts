@@ -1,0 +1,181 @@
+import { Kafka, logLevel } from 'kafkajs'
+import { ObjectId, type Collection, type Db, type MongoClient, type Timestamp } from 'mongodb'
+import t, { type Test } from 'tap'
+import { timeOfToken } from '../src/change-stream.ts'
+import { createIdSet } from '../src/id-set.ts'
+import { createLease, type LeaseDocument } from '../src/lease.ts'
+import { toDocument, type OrderDocument } from '../src/models.ts'
+import type { ReconciliationObserver } from '../src/reconciliation.ts'
+import { createRelay, type RelayOptions } from '../src/relay.ts'
+import { relayNames } from '../src/relay-topics.ts'
+import { afterWriting } from '../src/topic-identity.ts'
+import { connectMongo } from './faults.ts'
+import { aNewOrder, collectEvents, eventually, newNamespace, parts } from './helper.ts'
+
+/*
+ * The relay alone, without a service around it: orders are put into MongoDB by the test, as old as it wants them to be.
+ */
+
+const kafka = new Kafka({ brokers: parts.kafkaBrokers.split(','), logLevel: logLevel.NOTHING, retry: { initialRetryTime: 5, retries: 20 } })
+const HOUR_MS = 3_600_000
+const TRACEPARENT = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+
+interface Setting { namespace: string, db: Db, orders: Collection<OrderDocument>, leases: Collection<LeaseDocument>, origin: Timestamp, client: MongoClient }
+
+async function newSetting (t: Test): Promise<Setting> {
+  const namespace = newNamespace()
+  const client = await connectMongo(t, parts.mongoUrl)
+  const db = client.db(namespace)
+  const orders = await db.createCollection<OrderDocument>('orders')
+  const { operationTime: origin } = await db.command({ ping: 1 }) as { operationTime: Timestamp }
+  return { namespace, db, orders, leases: db.collection<LeaseDocument>('relay'), origin, client }
+}
+
+function startRelay (t: Test, { namespace, db, orders, leases, origin }: Setting, options: Partial<RelayOptions> = {}, onReconciled: ReconciliationObserver['reconciled'] = () => {}) {
+  const counts = { found: 0, sent: 0, skipped: 0, unknowable: 0 }
+  const relay = createRelay({
+    db,
+    collection: orders,
+    kafka,
+    topic: { topic: namespace, partitions: 3, replicationFactor: 1 },
+    lease: createLease({ collection: leases, name: 'lease', owner: new ObjectId().toHexString() }),
+    origin,
+    log: { debug () {}, info () {}, warn () {}, error () {} },
+    observe: {
+      leader () {},
+      published () {},
+      unknowable (orders) { counts.unknowable = orders },
+      reconciled (result, orders) {
+        counts[result] += orders
+        onReconciled(result, orders)
+      }
+    },
+    ...options
+  })
+  relay.start()
+  t.teardown(() => relay.stop())
+  return { relay, counts }
+}
+
+async function insert (orders: Collection<OrderDocument>, count: number, ageMs = 0): Promise<string[]> {
+  const seconds = Math.floor((Date.now() - ageMs) / 1000)
+  const documents = Array.from({ length: count }, () => ({
+    ...toDocument(aNewOrder, TRACEPARENT),
+    _id: new ObjectId(seconds.toString(16) + new ObjectId().toHexString().slice(8))
+  }))
+  await orders.insertMany(documents)
+  return documents.map(({ _id }) => _id.toHexString())
+}
+
+/** Orders that a relay published, and the topic of its checkpoints gone. */
+async function lostCheckpoint (t: Test, published: number) {
+  const setting = await newSetting(t)
+  const { relay } = startRelay(t, setting)
+  await eventually(() => relay.leads, 30_000, 'a leader')
+  const told = await insert(setting.orders, published)
+  const collected = await collectEvents(t, setting.namespace)
+  await collected.forOrders(told)
+  await relay.stop()
+  await deleteTopic(relayNames(setting.namespace, setting.namespace).checkpointTopic)
+  return { ...setting, told, collected }
+}
+
+async function deleteTopic (topic: string): Promise<void> {
+  const admin = kafka.admin()
+  await admin.connect()
+  await admin.deleteTopics({ topics: [topic] })
+  await eventually(async () => !(await admin.listTopics()).includes(topic), 20_000, 'a topic that is gone')
+  await admin.disconnect()
+}
+
+/** Makes the copy of the position say that it was written so long ago. */
+async function ageCopy (leases: Collection<LeaseDocument>, ageMs: number): Promise<void> {
+  const then = new Date(Date.now() - ageMs)
+  await leases.updateOne({ _id: 'lease' }, {
+    $set: { 'position.operationTime': { t: Math.floor(then.getTime() / 1000), i: 1 }, 'position.at': then.toISOString() }, $unset: { 'position.token': 1 }
+  })
+}
+
+const ids = (events: { event: { orderId: string } }[]): string[] => events.map(({ event }) => event.orderId).sort()
+
+t.test('a relay that dies in the midst of a reconciliation still sends each order once', async (t) => {
+  const { told, collected, ...setting } = await lostCheckpoint(t, 50)
+  const untold = await insert(setting.orders, 2_500)
+  let deaths = 0
+  const { relay, counts } = startRelay(t, setting, {}, (result) => {
+    if (result === 'sent' && deaths++ < 2) throw new Error('dead, just after a transaction') // what is committed is not known to the next leadership
+  })
+  await eventually(() => relay.leads, 30_000, 'a leader')
+  t.ok(deaths >= 2)
+  t.equal(counts.sent, 2_500)
+  const [later] = await insert(setting.orders, 1)
+  t.strictSame(ids(await collected.forOrders([...untold, later!])), [...told, ...untold, later!].sort())
+})
+
+t.test('with room for few ids it takes more passes over the topic, to the same end', async (t) => {
+  const { told, collected, ...setting } = await lostCheckpoint(t, 20)
+  await ageCopy(setting.leases, 5 * HOUR_MS)
+  const untold = [...await insert(setting.orders, 20, 3 * HOUR_MS), ...await insert(setting.orders, 7, 1.5 * HOUR_MS), ...await insert(setting.orders, 10)]
+  const { relay, counts } = startRelay(t, setting, { idsMax: 7 })
+  await eventually(() => relay.leads, 30_000, 'a leader')
+  t.match(counts, { found: 20, sent: 37 })
+  const [later] = await insert(setting.orders, 1)
+  t.strictSame(ids(await collected.forOrders([...untold, later!])), [...told, ...untold, later!].sort())
+})
+
+t.test('on another topic than before, orders are sent that are younger than all that was published, and only they', async (t) => {
+  const { told, ...setting } = await lostCheckpoint(t, 3)
+  await setting.orders.deleteMany({})
+  await deleteTopic(setting.namespace)
+  await ageCopy(setting.leases, 5 * HOUR_MS)
+  const before = await insert(setting.orders, 4, 7 * HOUR_MS)
+  const around = await insert(setting.orders, 5, 4.5 * HOUR_MS)
+  const behind = await insert(setting.orders, 6, 3 * HOUR_MS)
+  const waiting = startRelay(t, setting)
+  t.equal(await eventually(() => waiting.counts.unknowable, 30_000, 'unknowable orders'), around.length)
+  await waiting.relay.stop()
+  t.equal(waiting.counts.sent, 0, 'nothing before the choice')
+
+  const { relay, counts } = startRelay(t, setting, { unknowable: 'skip' })
+  await eventually(() => relay.leads, 30_000, 'a leader')
+  t.match(counts, { skipped: around.length, sent: behind.length, unknowable: 0 })
+  const [later] = await insert(setting.orders, 1)
+  const collected = await collectEvents(t, setting.namespace)
+  t.strictSame(ids(await collected.forOrders([later!])), [...behind, later!].sort())
+  t.equal(before.length + told.length, 7, 'older ones were published, whatever the topic holds')
+})
+
+t.test('a token tells the time of the cluster', async (t) => {
+  const { db, orders } = await newSetting(t)
+  const stream = orders.watch()
+  t.teardown(() => stream.close())
+  const next = stream.next()
+  await eventually(async () => (await db.admin().command({ currentOp: 1, 'cursor.tailable': true, ns: orders.namespace })).inprog.length > 0, 10_000, 'a change stream')
+  await insert(orders, 1)
+  const { _id: token, clusterTime } = await next as { _id: { _data: string }, clusterTime?: Timestamp }
+  t.equal(timeOfToken(token), clusterTime!.getHighBits())
+  t.throws(() => timeOfToken({ _data: '83' }))
+})
+
+t.test('a record in the place of an older one shows that the topic was created again', async (t) => {
+  const identity = { clusterId: 'a', since: 5, ends: [10, 20] }
+  t.strictSame(afterWriting(identity, [{ partition: 1, offset: 21, count: 3 }]), { clusterId: 'a', since: 5, ends: [10, 24] })
+  const again = afterWriting(identity, [{ partition: 1, offset: 0, count: 3 }])
+  t.strictSame(again.ends, [10, 3])
+  t.ok(again.since > 5)
+})
+
+t.test('a set of ids finds what was added, in the order of adding', async (t) => {
+  const added = Array.from({ length: 3_000 }, () => new ObjectId())
+  const set = createIdSet(3_000)
+  for (const id of added) set.add(id)
+  t.ok(set.full)
+  t.throws(() => set.add(new ObjectId()), RangeError)
+  for (const id of added.slice(0, 2_998)) set.mark(id.toHexString())
+  for (const other of ['f'.repeat(24), '0'.repeat(24), 'no id', '']) set.mark(other)
+  t.strictSame([...set.unmarked()], added.slice(2_998).map((id) => id.toHexString()))
+  t.equal(set.last(), added.at(-1)!.toHexString())
+  const unordered = createIdSet(2)
+  unordered.add(added[1]!)
+  t.throws(() => unordered.add(added[0]!), RangeError)
+})
