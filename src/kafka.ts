@@ -9,7 +9,7 @@ import type { OrderRecord } from './models.ts'
  */
 
 /** Kafka's `max.message.bytes` is 1 MiB by default and holds for what one request brings to one partition. */
-const PARTITION_BYTES_MAX = 900_000
+export const PARTITION_BYTES_MAX = 900_000
 const TRANSACTION_MS_MAX = 15_000
 /** After this Kafka aborts what a dead relay left open. Above TRANSACTION_MS_MAX, so that it never cuts off a live one. */
 const TRANSACTION_TIMEOUT_MS = 30_000
@@ -27,8 +27,7 @@ export type OrderEventsProducer = Awaited<ReturnType<typeof openOrderEventsProdu
 export async function openOrderEventsProducer ({ kafka, transactionalId, topic, partitions, checkpointTopic, marker }: {
   kafka: Kafka, transactionalId: string, topic: string, partitions: number, checkpointTopic: string, marker: Message
 }) {
-  const partitionMetadata = Array.from({ length: partitions }, () => ({})) as PartitionMetadata
-  const partitionOf = Partitioners.DefaultPartitioner()
+  const partitionOf = createPartitionOf(topic, partitions)
   const producer = kafka.producer({
     transactionalId,
     maxInFlightRequests: 1,
@@ -60,7 +59,7 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
     const places = Array.from({ length: partitions }, () => ({ round: 0, bytes: 0 }))
     for (const record of records) {
       const message: Message = { key: record.key, value: record.value, headers: record.headers }
-      message.partition = partitionOf({ topic, partitionMetadata, message })
+      message.partition = partitionOf(record.key)
       const place = places[message.partition]!
       const bytes = Buffer.byteLength(record.value) + RECORD_OVERHEAD_BYTES
       if (place.bytes > 0 && place.bytes + bytes > PARTITION_BYTES_MAX) {
@@ -94,16 +93,23 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
   }
 }
 
+/** @returns a function from a key to its partition: the same as every other client's */
+export function createPartitionOf (topic: string, partitions: number): (key: string) => number {
+  const partitionMetadata = Array.from({ length: partitions }, () => ({})) as PartitionMetadata
+  const partitionOf = Partitioners.DefaultPartitioner()
+  return (key) => partitionOf({ topic, partitionMetadata, message: { key, value: null } })
+}
+
 type PartitionMetadata = Parameters<ReturnType<typeof Partitioners.DefaultPartitioner>>[0]['partitionMetadata']
 
 /** Headers, key and framing of one of our records, rounded up. */
-const RECORD_OVERHEAD_BYTES = 500
+export const RECORD_OVERHEAD_BYTES = 500
 
 /**
  * kafkajs can resolve without having written a partition whose leader moved during a retry, or after writing one twice
  * (tulios/kafkajs#1798): each partition must have been answered exactly once, else the transaction is aborted.
  */
-function assertWritten (topicMessages: { topic: string, messages: Message[] }[], answers: RecordMetadata[]): void {
+export function assertWritten (topicMessages: { topic: string, messages: Message[] }[], answers: RecordMetadata[]): void {
   const expected = new Set(topicMessages.flatMap(({ topic, messages }) => messages.map(({ partition }) => `${topic} ${partition}`)))
   const answered = answers.filter(({ errorCode }) => errorCode === 0).map(({ topicName, partition }) => `${topicName} ${partition}`)
   if (answered.length !== expected.size || answered.some((place) => !expected.has(place)) || new Set(answered).size !== expected.size) {
