@@ -78,11 +78,11 @@ t.test('a repair sends what is missing once, as the relay would have, beside a r
   const epoch = async () => (await db.collection<Document & { _id: string }>('relay').findOne({ _id: `lease:${namespace}` }))!.epoch
   const before = await epoch()
 
-  let posting = true
+  const posting = new AbortController()
   const posted: string[] = []
-  const sender = (async () => { while (posting) posted.push((await post(url)).body._id) })()
+  const sender = (async () => { while (!posting.signal.aborted) posted.push((await post(url)).body._id) })()
   const { code, report } = await auditOf(namespace, '--repair')
-  posting = false
+  posting.abort()
   await sender
   t.equal(code, 0)
   t.equal(report.repaired.count, 2)
@@ -167,7 +167,9 @@ t.test('an order whose only record is invalid is not sent again', async (t) => {
 })
 
 t.test('what retention has removed is unknowable, not missing, and not repaired', async (t) => {
-  const { namespace, ids } = await startLeader(t, 12)
+  const leader = await startLeader(t, 12)
+  const { namespace, ids } = leader
+  await positionIsKept(leader)
   const admin = kafka.admin()
   await admin.connect()
   t.teardown(() => admin.disconnect())
@@ -201,7 +203,7 @@ t.test('what can\'t be run is one line and exit code 2', async (t) => {
     [['--grace', '-1'], {}, /--grace/],
     [['--fix'], {}, /^Unknown option '--fix'.* Usage/],
     [['today'], {}, /^Unexpected argument 'today'.* Usage/],
-    [[], {}, new RegExp(`^there is no topic ${namespace}: is KAFKA_TOPIC right\\?$`)],
+    [[], {}, new RegExp(`^there is no topic ${namespace}: is KAFKA_TOPIC right\\?\\n$`)],
     [['--repair'], {}, /^there is no topic/],
     [[], { KAFKA_BROKERS: 'off', MONGO_URL: '' }, /^MONGO_URL and KAFKA_BROKERS must say where the service's data is/],
     [[], { KAFKA_TOPIC: 'a topic' }, /^KAFKA_TOPIC must be: topic/],
