@@ -9,6 +9,7 @@ COPY src src
 COPY plugins plugins
 COPY routes routes
 COPY schemas schemas
+COPY tools tools
 COPY local local
 # The launcher of the local parts is for development; its types are needed to compile what loads it.
 RUN npm run build && rm -rf dist/local dist/.tsbuildinfo

@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
-import type { Kafka, SASLOptions } from 'kafkajs'
-import { createKafka } from '../src/kafka-client.ts'
+import type { Kafka } from 'kafkajs'
+import { createKafka, kafkaSettings } from '../src/kafka-client.ts'
 
 declare module 'fastify' {
   interface FastifyInstance { kafka: Kafka | undefined }
@@ -8,14 +8,7 @@ declare module 'fastify' {
 
 /** The Kafka client. It connects nowhere by itself: its transactional producer is opened by the relay that leads, see src/relay.ts. */
 export default fp(async (app) => {
-  const { KAFKA_BROKERS, KAFKA_TLS, KAFKA_SASL, KAFKA_USER, KAFKA_PASSWORD } = app.settings
   app.decorate('kafka', undefined)
-  if (KAFKA_BROKERS === 'off') return
-  app.kafka = createKafka({
-    brokers: KAFKA_BROKERS.split(/[\s,]+/).filter((broker) => broker !== ''),
-    clientId: 'order-service',
-    log: app.log,
-    ssl: KAFKA_TLS === 'on',
-    ...(KAFKA_SASL === 'off' ? {} : { sasl: { mechanism: KAFKA_SASL, username: KAFKA_USER, password: KAFKA_PASSWORD } as SASLOptions })
-  })
+  if (app.settings.KAFKA_BROKERS === 'off') return
+  app.kafka = createKafka({ ...kafkaSettings(app.settings), clientId: 'order-service', log: app.log })
 }, { name: 'kafka', dependencies: ['settings', 'local-parts'] })

@@ -16,7 +16,7 @@ declare module 'fastify' {
 }
 
 const DATABASE = 'orders'
-const COLLECTION = 'orders'
+export const COLLECTION = 'orders'
 /** How long a start waits for a MongoDB that isn't there yet, and any later command for a primary. */
 const SERVER_SELECTION_MS_MAX = 10_000
 /**
@@ -35,14 +35,7 @@ export default fp(async (app) => {
   const database = databaseOf(url)
   try {
     // Its own client, as the pool is watched from its first connection on.
-    const client = new MongoClient(url, {
-      appName: 'order-service',
-      serverSelectionTimeoutMS: SERVER_SELECTION_MS_MAX,
-      connectTimeoutMS: SERVER_SELECTION_MS_MAX,
-      heartbeatFrequencyMS: HEARTBEAT_MS,
-      socketTimeoutMS: SOCKET_MS_MAX,
-      maxPoolSize: POOL_MAX
-    })
+    const client = createMongoClient(url)
     app.decorate('mongoPool', watchPool(client))
     app.addHook('onClose', () => client.close())
     await client.connect()
@@ -60,7 +53,19 @@ export default fp(async (app) => {
   app.decorate('ordersCollection', app.db.collection<OrderDocument>(COLLECTION))
 }, { name: 'mongo', dependencies: ['settings', 'local-parts'] })
 
-function databaseOf (url: string): string {
+/** It connects nowhere by itself. */
+export function createMongoClient (url: string): MongoClient {
+  return new MongoClient(url, {
+    appName: 'order-service',
+    serverSelectionTimeoutMS: SERVER_SELECTION_MS_MAX,
+    connectTimeoutMS: SERVER_SELECTION_MS_MAX,
+    heartbeatFrequencyMS: HEARTBEAT_MS,
+    socketTimeoutMS: SOCKET_MS_MAX,
+    maxPoolSize: POOL_MAX
+  })
+}
+
+export function databaseOf (url: string): string {
   return decodeURIComponent(new ConnectionString(url).pathname.slice(1)) || DATABASE
 }
 
@@ -81,7 +86,8 @@ function ignoreExisting (error: unknown): void {
   if (!(error instanceof MongoServerError && error.code === NAMESPACE_EXISTS)) throw error
 }
 
-function explain (error: Error, url: string): Error {
+/** In one line what is wrong with the MongoDB at `url`. */
+export function explain (error: Error, url: string): Error {
   if (error instanceof StartupError) return error
   const { hosts, searchParams } = new ConnectionString(url)
   const place = hosts.join(',')

@@ -3,7 +3,7 @@ import { hostname } from 'node:os'
 import fp from 'fastify-plugin'
 import type { Timestamp } from 'mongodb'
 import { within } from '../src/deadline.ts'
-import { createLease, leaseName, RELAY_COLLECTION, type LeaseDocument } from '../src/lease.ts'
+import { createLease, leaseName, originName, RELAY_COLLECTION, type LeaseDocument, type OriginDocument } from '../src/lease.ts'
 import type { Unknowable } from '../src/reconciliation.ts'
 import { createRelay, type Relay } from '../src/relay.ts'
 
@@ -37,8 +37,8 @@ export default fp(async (app) => {
   /** Stored before the first request is served: if Kafka is down at the very first start, this says where the first relay begins. */
   async function ensureOrigin (): Promise<Timestamp> {
     const { operationTime } = await db.command({ ping: 1 })
-    const stored = await db.collection<{ _id: string, operationTime: Timestamp }>(RELAY_COLLECTION).findOneAndUpdate(
-      { _id: `origin:${settings.KAFKA_TOPIC}` },
+    const stored = await db.collection<OriginDocument>(RELAY_COLLECTION).findOneAndUpdate(
+      { _id: originName(settings.KAFKA_TOPIC) },
       { $setOnInsert: { operationTime } },
       { upsert: true, returnDocument: 'after', writeConcern: { w: 'majority' } })
     return stored!.operationTime

@@ -29,6 +29,7 @@ export const OrderEventHeadersSchema = Type.Object({
   ce_subject: Type.String(),
   ce_time: Type.String({ format: 'date-time' }),
   'content-type': Type.Literal('application/json'),
-  traceparent: Type.String({ pattern: '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' })
+  traceparent: Type.String({ pattern: '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' }),
+  replay: Type.Optional(Type.Literal('true', { description: 'only in records that `npm run replay` sent: history, told before' }))
 })
 export type OrderEventHeaders = Static<typeof OrderEventHeadersSchema>

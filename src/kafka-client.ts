@@ -1,5 +1,7 @@
-import { Kafka, logLevel, type KafkaConfig, type LogEntry } from 'kafkajs'
+import { Kafka, logLevel, type KafkaConfig, type LogEntry, type SASLOptions } from 'kafkajs'
+import Broker from 'kafkajs/src/broker/index.js'
 import RequestQueue from 'kafkajs/src/network/requestQueue/index.js'
+import type { Settings } from '../schemas/settings.ts'
 import type { Logger } from './log.ts'
 
 /*
@@ -12,6 +14,16 @@ RequestQueue.prototype.scheduleCheckPendingRequests = function () {
   if (this.pending.length > 0) scheduleCheck.call(this)
 }
 
+/*
+ * What kafkajs' admin calls the high offset is where the last finished transaction ends, as its requests ask for committed records
+ * unless told otherwise. Whoever must see all that was written before asks for what its name says: the high watermark, which
+ * Kafka's own admin client gives. Consumers say themselves what they want.
+ */
+const READ_UNCOMMITTED = 0
+const { listOffsets } = Broker.prototype
+Broker.prototype.listOffsets = function (request) {
+  return listOffsets.call(this, { ...request, isolationLevel: request.isolationLevel ?? READ_UNCOMMITTED })
+}
 const CONNECT_MS_MAX = 3_000
 const REQUEST_MS_MAX = 10_000
 
@@ -39,4 +51,13 @@ export function createKafka ({ brokers, clientId, log, ...security }: KafkaOptio
       log.debug({ ...fields, kafkajs: namespace }, message)
     }
   })
+}
+
+/** What the settings say about Kafka. */
+export function kafkaSettings ({ KAFKA_BROKERS, KAFKA_TLS, KAFKA_SASL, KAFKA_USER, KAFKA_PASSWORD }: Settings): Omit<KafkaOptions, 'clientId' | 'log'> {
+  return {
+    brokers: KAFKA_BROKERS.split(/[\s,]+/).filter((broker) => broker !== ''),
+    ssl: KAFKA_TLS === 'on',
+    ...(KAFKA_SASL === 'off' ? {} : { sasl: { mechanism: KAFKA_SASL, username: KAFKA_USER, password: KAFKA_PASSWORD } as SASLOptions })
+  }
 }

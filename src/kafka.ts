@@ -8,7 +8,7 @@ import type { Written } from './topic-identity.ts'
 /* Both ends of `order-events`: the producer, which the relay uses, and the consumer, for whoever subscribes. */
 
 /** Kafka's `max.message.bytes` is 1 MiB by default and holds for what one request brings to one partition. */
-const PARTITION_BYTES_MAX = 900_000
+export const PARTITION_BYTES_MAX = 900_000
 const TRANSACTION_MS_MAX = 15_000
 /** After this Kafka aborts what a dead relay left open. Above TRANSACTION_MS_MAX, so that it never cuts off a live one. */
 const TRANSACTION_TIMEOUT_MS = 30_000
@@ -108,13 +108,13 @@ export function createPartitionOf (partitions: number): (key: string) => number 
 type PartitionMetadata = Parameters<ReturnType<typeof Partitioners.DefaultPartitioner>>[0]['partitionMetadata']
 
 /** Headers, key and framing of one of our records, rounded up. */
-const RECORD_OVERHEAD_BYTES = 500
+export const RECORD_OVERHEAD_BYTES = 500
 
 /**
  * kafkajs can resolve without having written a partition whose leader moved during a retry, or after writing one twice
  * (tulios/kafkajs#1798): each partition must have been answered exactly once, else the transaction is aborted.
  */
-function assertWritten (topicMessages: { topic: string, messages: Message[] }[], answers: RecordMetadata[]): void {
+export function assertWritten (topicMessages: { topic: string, messages: Message[] }[], answers: RecordMetadata[]): void {
   const expected = new Set(topicMessages.flatMap(({ topic, messages }) => messages.map(({ partition }) => `${topic} ${partition}`)))
   const answered = answers.filter(({ errorCode }) => errorCode === 0).map(({ topicName, partition }) => `${topicName} ${partition}`)
   if (answered.length !== expected.size || answered.some((place) => !expected.has(place)) || new Set(answered).size !== expected.size) {

@@ -4,3 +4,9 @@ declare module 'kafkajs/src/network/requestQueue/index.js' {
   }
   export default RequestQueue
 }
+declare module 'kafkajs/src/broker/index.js' {
+  const Broker: {
+    prototype: { listOffsets: (request: { isolationLevel?: number }) => Promise<unknown> }
+  }
+  export default Broker
+}

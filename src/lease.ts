@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Collection, Document } from 'mongodb'
+import type { Collection, Document, Timestamp } from 'mongodb'
 import { deadline, within } from './deadline.ts'
 
 /*
@@ -20,6 +20,13 @@ export const RELAY_COLLECTION = 'relay'
 export function leaseName (topic: string): string {
   return `lease:${topic}`
 }
+
+/** The name of the document that says where the first relay began. */
+export function originName (topic: string): string {
+  return `origin:${topic}`
+}
+
+export interface OriginDocument { _id: string, operationTime: Timestamp }
 
 export interface LeaseDocument { _id: string, owner: string, expiresAt: Date, epoch: number, position?: Document }
 

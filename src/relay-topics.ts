@@ -1,4 +1,4 @@
-import type { Kafka, Message } from 'kafkajs'
+import type { ITopicConfig, Kafka, Message } from 'kafkajs'
 import { randomUUID } from 'node:crypto'
 import { within } from './deadline.ts'
 import type { ResumeToken } from './change-stream.ts'
@@ -45,22 +45,23 @@ export function fenceMarker ({ checkpointKey }: RelayNames): Message {
 
 const ADMIN_MS_MAX = 20_000
 
-/** Creates what is missing. @returns the number of partitions of the event topic */
-export async function prepareTopics (kafka: Kafka, { topic, partitions, replicationFactor }: TopicSettings, names: RelayNames): Promise<number> {
+/** Creates what is missing: the topic and, with `names`, the relay's own. @returns the number of partitions of the event topic */
+export async function prepareTopics (kafka: Kafka, { topic, partitions, replicationFactor }: TopicSettings, names?: RelayNames): Promise<number> {
+  const wanted: ITopicConfig[] = [{ topic, numPartitions: partitions, replicationFactor }]
+  if (names !== undefined) {
+    wanted.push({
+      topic: names.checkpointTopic,
+      numPartitions: 1,
+      replicationFactor,
+      // Small segments, as only closed ones are compacted: what a new leader has to read stays small.
+      configEntries: [{ name: 'cleanup.policy', value: 'compact' }, { name: 'segment.bytes', value: String(8 * 1024 * 1024) }]
+    })
+  }
   const admin = kafka.admin()
   const prepare = async (): Promise<number> => {
     await admin.connect()
     const existing = new Set(await admin.listTopics())
-    const missing = [
-      { topic, numPartitions: partitions, replicationFactor },
-      {
-        topic: names.checkpointTopic,
-        numPartitions: 1,
-        replicationFactor,
-        // Small segments, as only closed ones are compacted: what a new leader has to read stays small.
-        configEntries: [{ name: 'cleanup.policy', value: 'compact' }, { name: 'segment.bytes', value: String(8 * 1024 * 1024) }]
-      }
-    ].filter((wanted) => !existing.has(wanted.topic))
+    const missing = wanted.filter(({ topic }) => !existing.has(topic))
     if (missing.length > 0) await admin.createTopics({ topics: missing, waitForLeaders: true })
     const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
     return topics[0]!.partitions.length
@@ -119,12 +120,12 @@ async function readFrom (kafka: Kafka, { checkpointTopic, checkpointKey }: Relay
     return last
   } finally {
     await within(ADMIN_MS_MAX, 'the end of the checkpoint reader', consumer.disconnect()).catch(() => {})
-    forgetGroup(kafka, groupId)
+    forgetGroup(kafka, groupId) // nobody waits for it
   }
 }
 
 /** Kafka forgets an empty group by itself only after days. */
-export function forgetGroup (kafka: Kafka, groupId: string): void {
+export async function forgetGroup (kafka: Kafka, groupId: string): Promise<void> {
   const admin = kafka.admin()
-  admin.connect().then(() => admin.deleteGroups([groupId])).catch(() => {}).finally(() => admin.disconnect().catch(() => {}))
+  await admin.connect().then(() => admin.deleteGroups([groupId])).catch(() => {}).finally(() => admin.disconnect().catch(() => {}))
 }

@@ -9,7 +9,7 @@ const LINES_MAX = 220
 interface Import { from: string, to: string, dynamic: boolean }
 
 const filesOf = (folder: string): string[] => readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts')).map((name) => join(folder, name))
-const service = ['src', 'plugins', 'routes', 'schemas'].flatMap(filesOf)
+const service = ['src', 'plugins', 'routes', 'schemas', 'tools'].flatMap(filesOf)
 const textOf = (file: string): string => readFileSync(file, 'utf8')
 /** Without comments: they may name what code must not use. */
 const codeOf = (file: string): string => textOf(file).replaceAll(/\/\*[^]*?\*\/|(?<=^|\s)\/\/.*$/gm, '')
@@ -23,13 +23,13 @@ function importsOf (from: string): Import[] {
 }
 
 /** The rooms in the order in which they may know each other: each only itself and those before it. */
-const ROOMS = ['schemas', 'domain', 'plugins', 'routes', 'app', 'index'] as const
+const ROOMS = ['schemas', 'domain', 'plugins', 'tools', 'routes', 'app', 'index'] as const
 
 function roomOf (file: string): typeof ROOMS[number] {
   if (file === 'src/app.ts') return 'app'
   if (file === 'src/index.ts') return 'index'
   if (file.startsWith('src/')) return 'domain'
-  return file.split('/')[0] as 'schemas' | 'plugins' | 'routes'
+  return file.split('/')[0] as 'schemas' | 'plugins' | 'tools' | 'routes'
 }
 
 const imports = service.flatMap(importsOf)
@@ -42,6 +42,11 @@ t.test('imports go one way: schemas <- src (domain) <- plugins <- routes <- src/
   t.strictSame(backwards.map(show), [])
   const elsewhere = imports.filter((each) => !isOurs(each) && /^[^@\w]|^(?:local|test|bench|dist)\//.test(each.to) && each.to !== 'package.json')
   t.strictSame(elsewhere.map(show), ['plugins/local-parts.ts -> local/index.ts'], 'and nothing outside is imported but the local parts')
+})
+
+t.test('the tools use the service, and nothing of the service knows of them', async (t) => {
+  t.ok(imports.some((each) => isOurs(each) && each.from.startsWith('tools/') && !each.to.startsWith('tools/')))
+  t.strictSame(imports.filter(({ from, to }) => to.startsWith('tools/') && !from.startsWith('tools/')).map(show), [])
 })
 
 t.test('no files import each other in a circle', async (t) => {
@@ -66,9 +71,9 @@ t.test('the domain and the schemas know nothing of Fastify', async (t) => {
 })
 
 // To read who one is, pid or version, changes nothing.
-t.test('only src/index.ts touches the process', async (t) => {
+t.test('only src/index.ts and the tools\' entries touch the process', async (t) => {
   const touching = service.filter((file) => /\bprocess\.(?!pid\b|version\b)|node:process/.test(codeOf(file)))
-  t.strictSame(touching, ['src/index.ts'])
+  t.strictSame(touching, ['src/index.ts', 'tools/audit.ts', 'tools/replay.ts'])
 })
 
 t.test(`no file has more than ${LINES_MAX} lines`, async (t) => {

@@ -1,0 +1,94 @@
+import { createHash } from 'node:crypto'
+import type { KafkaMessage } from 'kafkajs'
+import type { Document } from 'mongodb'
+import { receive } from '../src/kafka.ts'
+import { isOrderDocument, serializeOrder, toOrder } from '../src/models.ts'
+import type { Order } from '../schemas/order.ts'
+import { createIdTable, DIFFERS, INVALID, LEGACY, PENDING, REPLAYED, sliceOf, STORED, TOLD, TOLD_TWICE } from './id-table.ts'
+import type { AuditReport } from './audit-report.ts'
+import { inRange, type Range } from './stored-orders.ts'
+
+/*
+ * One slice of the orders: first all records, then all orders are noted in a table of their ids; what the table then says of an
+ * id is what the audit finds.
+ */
+
+export interface SliceOptions {
+  slice: number
+  slices: number
+  /** How many ids the slice may have. */
+  ids: number
+  range: Range
+  report: AuditReport
+}
+
+export type Slice = ReturnType<typeof createSlice>
+
+export function createSlice ({ slice, slices, ids, range, report }: SliceOptions) {
+  const table = createIdTable(ids)
+  const isMine = (id: string): boolean => inRange(id, range) && sliceOf(id, slices) === slice
+  let untold = 0
+
+  return {
+    noteRecord (message: KafkaMessage, partition: number): void {
+      const received = receive(message, partition)
+      if (typeof received === 'string') return noteInvalid(message, `partition ${partition} offset ${message.offset}: ${received}`)
+      const { event, headers } = received
+      const id = event.orderId
+      if (!isMine(id)) return
+      if (event.userId !== event.payload.userId || JSON.stringify(event.products) !== JSON.stringify(event.payload.products)) {
+        return noteInvalid(message, `${id}: its userId or products differ from those of its payload`)
+      }
+      const before = table.add(id, headers.replay === undefined ? TOLD : REPLAYED)
+      if (headers.replay !== undefined) report.replayed++
+      else if (before & TOLD) table.add(id, TOLD_TWICE)
+      if (!table.sameDigest(id, digestOf(event.payload))) table.add(id, DIFFERS)
+    },
+
+    noteStored (document: Document): void {
+      const id = document._id.toHexString()
+      if (!isMine(id)) return
+      if (!isOrderDocument(document)) {
+        report.legacy++
+        return table.addIfKnown(id, LEGACY)
+      }
+      report.orders++
+      const before = table.add(id, STORED)
+      if (before & (TOLD | REPLAYED)) {
+        if (!table.sameDigest(id, digestOf(toOrder(document)))) table.add(id, DIFFERS)
+      } else if (!(before & INVALID)) untold++
+    },
+
+    /** The relay has yet to come to it. */
+    notePending (id: string): void {
+      if (/^[0-9a-f]{24}$/.test(id)) table.addIfKnown(id, PENDING)
+    },
+
+    get hasUntold (): boolean { return untold > 0 },
+
+    /** Reports all that is wrong, and yields the orders without any record. */
+    * untold (): Generator<{ id: string, pending: boolean }> {
+      for (const { id, bits } of table.entries()) {
+        const told = bits & (TOLD | REPLAYED)
+        if (bits & TOLD_TWICE) report.add('duplicate', id)
+        if (told && !(bits & (STORED | LEGACY))) report.add('unknown', id)
+        if (told && bits & LEGACY) report.add('invalid', `${id}: what is stored under this id is no order that is told`)
+        else if (bits & DIFFERS) report.add('invalid', `${id}: its payload differs from ${bits & STORED && !(bits & TOLD_TWICE) ? 'the stored order' : 'another record or the stored order'}`)
+        if (bits & STORED && !told && !(bits & INVALID)) yield { id, pending: (bits & PENDING) !== 0 }
+      }
+    }
+  }
+
+  /** An order that an invalid record names is not missing: to send its event would be a second one for whoever could read the first. */
+  function noteInvalid (message: KafkaMessage, reason: string): void {
+    const named = [message.key, message.headers?.ce_id].map(String).filter((id) => /^[0-9a-f]{24}$/.test(id))
+    for (const id of new Set(named)) if (isMine(id)) table.add(id, INVALID)
+    // Without an id it belongs to no slice and no time.
+    if (named[0] === undefined ? slice === 0 : isMine(named[0])) report.add('invalid', reason)
+  }
+}
+
+/** Enough of a hash to find what differs by mistake. */
+function digestOf (order: Order): Buffer {
+  return createHash('sha256').update(serializeOrder(order)).digest()
+}

@@ -1,0 +1,76 @@
+import { ObjectId, type Collection, type Db } from 'mongodb'
+import type { Kafka, Message } from 'kafkajs'
+import { randomUUID } from 'node:crypto'
+import { deadline } from '../src/deadline.ts'
+import { openOrderEventsProducer } from '../src/kafka.ts'
+import { isOrderDocument, toRecord, type OrderDocument } from '../src/models.ts'
+import { readCheckpoint, relayNames } from '../src/relay-topics.ts'
+import { CannotRun } from './cannot-run.ts'
+import { progressOf, relayProgress, type RelayProgress } from './relay-progress.ts'
+import { topicRanges } from './topic-reader.ts'
+
+/*
+ * Sends what is missing, and why that makes no second event, whoever else is at work:
+ *
+ * 1. It has a transactional.id of its own, so the relay isn't fenced. Another repair is: opening the producer, which comes first,
+ *    ends what another one has open, and lets its later commits fail. What another one has committed by then is read in step 3.
+ * 2. Then the relay's checkpoint is read from its topic, up to a marker written after the fence. All that the relay publishes
+ *    from here on lies behind this checkpoint in the oplog: a relay, this or the next one, starts at the last checkpoint and
+ *    never goes back. The copy in MongoDB is not taken here: were Kafka to lose its last transactions, it would be too far.
+ * 3. Only then the ends of the topic are asked for, and it is read up to there. They are high watermarks, so they cover what was
+ *    committed with that checkpoint even where Kafka has yet to write the mark of its end; the reader waits for that mark.
+ * 4. MongoDB is read after that, and the change stream from the checkpoint to the present after that. An order that is stored and
+ *    not in that stream was inserted before the checkpoint; so the relay is done with it. If it isn't on the topic either, nobody
+ *    but this repair will ever send it. No clock is part of this; the grace only spares the report what is under way.
+ *
+ * Not sent are orders of which an invalid record or a replay is on the topic, or whose record retention may have removed.
+ */
+
+const REPAIR_ORDERS_MAX = 200
+const ANSWER_MS_MAX = 40_000
+
+export type Repair = Awaited<ReturnType<typeof openRepair>>
+
+export async function openRepair ({ kafka, db, collection, topic }: { kafka: Kafka, db: Db, collection: Collection<OrderDocument>, topic: string }) {
+  const names = relayNames(topic, db.databaseName)
+  const partitions = (await topicRanges(kafka, topic)).length
+  await topicRanges(kafka, names.checkpointTopic)
+  const marker: Message = { key: `${names.checkpointKey} repair fence`, value: randomUUID() }
+  const producer = await openOrderEventsProducer({
+    kafka, transactionalId: `${topic}.repair.${db.databaseName}`, topic, partitions, checkpointTopic: names.checkpointTopic, marker
+  })
+
+  const waiting: string[] = []
+
+  /** @returns whose events are sent: an order that was deleted meanwhile gets none */
+  async function flush (): Promise<string[]> {
+    const _id = { $in: waiting.splice(0).map((id) => new ObjectId(id)) }
+    const documents = await collection.find({ _id }, { readConcern: 'majority', ...deadline(ANSWER_MS_MAX) }).toArray()
+    const records = documents.filter(isOrderDocument).map(toRecord)
+    if (records.length === 0) return []
+    const sent = records.map(({ key }) => key)
+    // The relay passes over it: it is for whoever wonders one day where these records came from.
+    await producer.publish(records, { key: `${names.checkpointKey} repair`, value: JSON.stringify({ at: new Date().toISOString(), orders: sent }) })
+    return sent
+  }
+
+  return {
+    async progress (): Promise<RelayProgress> {
+      const { origin, reached: copied } = await relayProgress(db, topic)
+      if (origin === undefined) throw new CannotRun(`no service has used the topic ${topic} with this database yet, so nothing is repaired`)
+      const reached = await readCheckpoint(kafka, names, { key: marker.key!, value: marker.value })
+      if (reached === undefined && copied !== undefined) throw new CannotRun(`the relay's checkpoint is gone from the topic ${names.checkpointTopic}: bring it back before anything is repaired`)
+      return { position: progressOf(reached, origin), origin, reached }
+    },
+
+    /** Takes an order in, and sends the events of those that were taken in once they are many. @returns whose events are sent now */
+    async send (id: string): Promise<string[]> {
+      waiting.push(id)
+      return waiting.length < REPAIR_ORDERS_MAX ? [] : await flush()
+    },
+
+    flush,
+
+    close: () => producer.close()
+  }
+}

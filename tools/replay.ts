@@ -1,0 +1,13 @@
+import { replay } from './replay-run.ts'
+import { runTool } from './tool.ts'
+
+const ending = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort())
+
+process.exitCode = await runTool(replay, {
+  args: process.argv.slice(2),
+  dotenv: true,
+  out: (text) => process.stdout.write(text),
+  err: (text) => process.stderr.write(text),
+  signal: ending.signal
+})
