@@ -71,6 +71,7 @@ export function createRelay (options: RelayOptions) {
   let lost: Checkpoint | undefined
   let lastOrderId: string | undefined
   let complainedAt = -Infinity
+  let comparedAt = -Infinity
 
   async function run (): Promise<void> {
     let failures = 0
@@ -130,7 +131,7 @@ export function createRelay (options: RelayOptions) {
       if (start === undefined || signal.aborted) return
       stream = await openOrderStream(db, collection.collectionName, start, BATCH_EVENTS_MAX)
       lastOrderId = start.orderId
-      log.info({ topic: topic.topic, checkpoint: start.at }, 'the relay leads')
+      log.info({ topic: topic.topic, checkpoint: start.token && start.at }, 'the relay leads')
       setLeads(true)
       await follow(producer, stream, signal)
     } catch (error) {
@@ -150,7 +151,9 @@ export function createRelay (options: RelayOptions) {
     identity = await identifyTopic(kafka, topic.topic, known?.topic, known === undefined)
     const from = known ?? { operationTime: { t: origin.getHighBits(), i: origin.getLowBits() }, at: new Date(0).toISOString() }
     if (lost?.at !== from.at && from.reconciling === undefined && (checkpoint !== undefined || known === undefined)) return from
-    log.warn({ topic: topic.topic, since: from.at, lost: checkpoint === undefined ? 'checkpoint' : 'oplog' }, 'the relay can\'t go on where it was and compares the orders with the topic')
+    const isNews = performance.now() - comparedAt > COMPLAIN_MS
+    if (isNews) comparedAt = performance.now()
+    log[isNews ? 'warn' : 'debug']({ topic: topic.topic, since: from.at, lost: checkpoint === undefined ? 'checkpoint' : 'oplog' }, 'the relay can\'t go on where it was and compares the orders with the topic')
     const commitHere = (records: OrderRecord[], reached: Checkpoint): Promise<void> => commit(producer, records, reached)
     return await reconcile({ ...options, topic: topic.topic, known: from, exact: checkpoint !== undefined, identity, commit: commitHere, signal })
   }

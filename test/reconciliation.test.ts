@@ -1,8 +1,9 @@
 import { Kafka, logLevel } from 'kafkajs'
 import t, { type Test } from 'tap'
+import { toDocument } from '../src/models.ts'
 import { relayNames } from '../src/relay-topics.ts'
-import { assertExactlyOnce, connectMongo, failCommand, startOwnPart } from './faults.ts'
-import { collectEvents, databaseUrl, eventually, metric, newNamespace, parts, post, startService, type RunningService } from './helper.ts'
+import { assertExactlyOnce, connectMongo, failCommand, forkService, leads, startOwnPart } from './faults.ts'
+import { aNewOrder, collectEvents, databaseUrl, eventually, metric, newNamespace, parts, post, startService, type RunningService } from './helper.ts'
 
 const kafka = new Kafka({ brokers: parts.kafkaBrokers.split(','), logLevel: logLevel.NOTHING, retry: { initialRetryTime: 50, retries: 20 } })
 const nowhere = '127.0.0.1:9'
@@ -100,4 +101,19 @@ t.test('what retention removed is not sent again: skip leaves it out', async (t)
   const after = await postMany(skipping, 30)
   const collected = await collectEvents(t, namespace)
   t.equal((await collected.forOrders(after)).length, 30)
+})
+
+t.test('a service killed in the midst of a reconciliation loses no order and tells none twice', async (t) => {
+  const { namespace, settings, told, untold, client } = await publishedAndNot(t, 10, 5)
+  const many = Array.from({ length: 20_000 }, () => toDocument(aNewOrder, '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'))
+  await client.db(namespace).collection<{ _id: unknown }>('orders').insertMany(many)
+  await deleteTopics(checkpointsOf(namespace))
+  const collected = await collectEvents(t, namespace)
+  const killed = await forkService(t, settings, namespace)
+  await eventually(() => collected.events.length > 2_000, 30_000, 'some of the events')
+  await killed.kill()
+  t.ok(collected.events.length < 20_000, `it was killed after ${collected.events.length} events`)
+  const service = await forkService(t, settings, namespace)
+  await eventually(() => leads(service), 40_000, 'a leader')
+  await assertExactlyOnce(t, { client, namespace, ids: [...told, ...untold, ...many.map(({ _id }) => _id.toHexString())], collected, url: service.url })
 })

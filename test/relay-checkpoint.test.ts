@@ -96,7 +96,7 @@ async function idleTokens (t: Test): Promise<{ token: unknown, later: unknown }>
   return { token, later }
 }
 
-t.test('an oplog that no longer reaches back is told, without a rush of tries, and POSTs go on', async (t) => {
+t.test('an oplog that is too small again and again is told, without a rush of tries, and POSTs go on', async (t) => {
   const mongo = await startOwnPart(t, 'mongo')
   const client = await connectMongo(t, mongo.url)
   const namespace = newNamespace()
