@@ -1,18 +1,18 @@
 /**
- * `npm run crash [-- --seed N] [-- --rounds N] [-- --replicas N] [-- --rate N] [-- --fault NAME …] [-- --bug NAME]`: a campaign of
+ * `npm run crash [-- --seed N] [-- --rounds N] [-- --replicas N] [-- --rate N] [-- --fault NAME …] [-- --bug NAME|all]`: a campaign of
  * faults. It starts a replica set of three mongods, Redis, Kafka and the service in several processes, sends orders to them in
  * turn, lets one fault follow the other, and proves at the end that nothing was lost, told twice or changed. With `--bug` the
- * services lie in a certain way, and the run succeeds when the checker finds out. Everything is on this machine and under
+ * services lie in a certain way, or in each in turn, and the run succeeds when the checker finds out. Everything is on this machine and under
  * `.local/crash`. The seed decides what is sent, which fault comes when and whom it meets; the operating system the rest.
  */
 import { randomInt } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { BUGS } from './crash/bugs.ts'
-import { runCampaign } from './crash/campaign.ts'
+import { BUGS, type Bug } from './crash/bugs.ts'
+import { runCampaign, type Campaign, type Result } from './crash/campaign.ts'
 import { countViolations } from './crash/checker.ts'
-import { FAULTS } from './crash/faults.ts'
+import { FAULTS, type Fault } from './crash/faults.ts'
 import { report } from './crash/report.ts'
 import { endAll } from './prove/parts.ts'
 
@@ -29,36 +29,60 @@ const { values } = parseArgs({
     bug: { type: 'string' }
   }
 })
-const bug = BUGS.find(({ name }) => name === values.bug)
-const names = values.fault ?? bug?.faults ?? FAULTS.map(({ name }) => name)
-const campaign = {
+const bugs = values.bug === 'all' ? BUGS : BUGS.filter(({ name }) => name === values.bug)
+if (values.bug !== undefined && bugs.length === 0) refuse(`There is no bug ${values.bug}: all, ${BUGS.map(({ name }) => name).join(', ')}`)
+const settings = {
   dir: DIR,
   seed: number('seed', 0, SEED_MAX),
   rounds: number('rounds', 1, 1_000),
   replicas: number('replicas', 1, 9),
-  perSecond: number('rate', 1, 1_000),
-  faults: names.map((name) => FAULTS.find((fault) => fault.name === name) ?? refuse(`There is no fault ${name}: ${FAULTS.map((fault) => fault.name).join(', ')}`)),
-  bug: values.bug === undefined ? undefined : bug ?? refuse(`There is no bug ${values.bug}: ${BUGS.map(({ name }) => name).join(', ')}`)
+  perSecond: number('rate', 1, 1_000)
 }
+const faults = (values.fault ?? FAULTS.map(({ name }) => name)).map(faultNamed)
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => { endAll().finally(() => process.exit(1)) })
 }
 
-console.log(`seed ${campaign.seed}`)
-let succeeded = false
-try {
-  const result = await runCampaign(campaign)
-  console.log(`\n${report(campaign, result)}`)
-  const found = countViolations(result.findings)
-  succeeded = bug === undefined ? found.size === 0 : bug.violations.some((violation) => found.has(violation))
-  if (bug !== undefined) console.log(`${bug.name}, ${bug.title}: ${succeeded ? 'found' : 'NOT FOUND'}`)
-} catch (error) {
-  console.error(error)
+console.log(`seed ${settings.seed}`)
+let failed = 0
+if (bugs.length === 0 && !await keepsItsPromises()) failed++
+for (const bug of bugs) if (!await findsOut(bug)) failed++
+process.exit(failed === 0 ? 0 : 1)
+
+async function keepsItsPromises (): Promise<boolean> {
+  const campaign = { ...settings, faults }
+  return await run(campaign, (result) => {
+    console.log(`\n${report(campaign, result)}`)
+    return result.findings.length === 0
+  })
 }
-await endAll()
-if (succeeded) await rm(DIR, { recursive: true, force: true }) // else it is kept for a closer look
-process.exit(succeeded ? 0 : 1)
+
+async function findsOut (bug: Bug): Promise<boolean> {
+  return await run({ ...settings, faults: values.fault === undefined ? bug.faults.map(faultNamed) : faults, bug }, ({ findings }) => {
+    const found = countViolations(findings)
+    const succeeded = bug.violations.some((violation) => found.has(violation))
+    const example = findings.find(({ violation }) => bug.violations.includes(violation))
+    console.log(`${succeeded ? 'found' : 'NOT FOUND'}: ${bug.name}, ${bug.title}: ${[...found].map(([violation, count]) => `${count} ${violation}`).join(', ') || 'no violation'}${example === undefined ? '' : ` (${example.what})`}`)
+    return succeeded
+  })
+}
+
+async function run (campaign: Campaign, judge: (result: Result) => boolean): Promise<boolean> {
+  let succeeded = false
+  try {
+    succeeded = judge(await runCampaign(campaign))
+  } catch (error) {
+    console.error(error)
+  }
+  await endAll()
+  if (succeeded) await rm(DIR, { recursive: true, force: true }) // else it is kept for a closer look
+  return succeeded
+}
+
+function faultNamed (wanted: string): Fault {
+  return FAULTS.find(({ name }) => name === wanted) ?? refuse(`There is no fault ${wanted}: ${FAULTS.map(({ name }) => name).join(', ')}`)
+}
 
 function number (name: 'seed' | 'rounds' | 'replicas' | 'rate', min: number, max: number): number {
   const value = Number(values[name])

@@ -7,7 +7,7 @@ import { check, type Facts, type Finding } from './checker.ts'
 import { startCluster } from './cluster.ts'
 import { collectFacts } from './facts.ts'
 import type { Fault, Target } from './faults.ts'
-import { followTopic } from './follower.ts'
+import { followTopic, type Follower } from './follower.ts'
 import { startLoad, type Load } from './load.ts'
 import { createRandom } from './random.ts'
 import { startReplicas } from './replicas.ts'
@@ -42,49 +42,54 @@ export async function runCampaign ({ dir, seed, rounds, replicas: count, perSeco
   const cluster = await startCluster(dir)
   const replicas = await startReplicas({ dir, count, urls: cluster.urls, preload: ['trigger', ...(bug === undefined ? [] : [bug.name])] })
   await replicas.leader()
-  const seenAt = await followTopic(cluster.urls.kafka)
+  const follower = await followTopic(cluster.urls.kafka)
   const urls = replicas.all.map(({ url }) => url)
   const load = startLoad({ urls, perSecond, random: loadRandom })
   const target: Target = { cluster, replicas, random }
   const recoveries: Recovery[] = []
   const findings: Finding[] = []
 
-  await recovered(target, load, seenAt)
+  await recovered(target, load, follower)
   for (let round = 0; round < rounds; round++) {
     for (const fault of random.shuffled(faults)) {
       await delay(CALM_MS)
       try {
-        recoveries.push(await suffer(fault, target, load, seenAt))
+        recoveries.push(await suffer(fault, target, load, follower))
       } catch (error) {
         findings.push({ violation: 'not-recovered', what: `${fault.name}: ${(error as Error).message}` })
         await cluster.heal()
         await replicas.heal()
+        await follower.renew()
       }
     }
   }
   await load.stop()
-  await recoveredTopic(load, seenAt).catch(() => {}) // the checker says what is missing
+  await drained(load, follower) // the checker says what is missing
   const facts = await collectFacts({ operations: load.operations, mongoUrl: cluster.urls.mongo, brokers: cluster.urls.kafka, urls })
   return { facts, findings: [...findings, ...check(facts)], recoveries, ms: performance.now() - begun }
 }
 
-async function suffer (fault: Fault, target: Target, load: Load, seenAt: Map<string, number>): Promise<Recovery> {
+async function suffer (fault: Fault, target: Target, load: Load, follower: Follower): Promise<Recovery> {
   const at = performance.now()
   const end = await fault.inject(target)
   await delay(fault.holdMs)
   await end()
-  await recovered(target, load, seenAt)
+  if (fault.name.endsWith('kafka')) await follower.renew()
+  await recovered(target, load, follower)
   const after = load.samples.filter(({ ended }) => ended >= at)
   const postsMs = Math.min(...after.filter(({ begun, ok }) => ok && begun >= at).map(({ ended }) => ended)) - at
   const disturbedMs = Math.max(at, ...after.filter(({ ok }) => !ok).map(({ ended }) => ended)) - at
-  const eventsMs = Math.min(...[...load.begunAt].filter(([, begunAt]) => begunAt >= at).map(([id]) => seenAt.get(id) ?? Infinity)) - at
+  const eventsMs = Math.min(...[...load.begunAt].filter(([, begunAt]) => begunAt >= at).map(([id]) => follower.seenAt.get(id) ?? Infinity)) - at
   const recovery = { fault: fault.name, postsMs, disturbedMs, eventsMs, allMs: performance.now() - at }
   console.log(`[${fault.name}] ${fault.title}: POSTs again after ${seconds(postsMs)}, none disturbed after ${seconds(disturbedMs)}, events again after ${seconds(eventsMs)}, all well after ${seconds(recovery.allMs)}`)
+  const kinds = new Map<string, number>()
+  for (const { ok, what } of after) if (!ok) kinds.set(what, (kinds.get(what) ?? 0) + 1)
+  if (kinds.size > 0) console.log(`    ${[...kinds].map(([what, times]) => `${times} × ${what}`).join(', ')}`)
   return recovery
 }
 
 /** Every replica takes orders, and they come to the topic. */
-async function recovered ({ replicas }: Target, load: Load, seenAt: Map<string, number>): Promise<void> {
+async function recovered ({ replicas }: Target, load: Load, { seenAt }: Follower): Promise<void> {
   const end = performance.now() + RECOVERY_MS_MAX
   // A process that a fault made end is started again, as whoever runs it would.
   for (const replica of replicas.all) if (replica.service.hasEnded) await replica.start()
@@ -104,7 +109,7 @@ async function recovered ({ replicas }: Target, load: Load, seenAt: Map<string, 
 
 const DRAIN_MS_MAX = 30_000
 
-async function recoveredTopic ({ begunAt }: Load, seenAt: Map<string, number>): Promise<void> {
+async function drained ({ begunAt }: Load, { seenAt }: Follower): Promise<void> {
   const end = performance.now() + DRAIN_MS_MAX
   while ([...begunAt.keys()].some((id) => !seenAt.has(id)) && performance.now() < end) await delay(POLL_MS)
 }

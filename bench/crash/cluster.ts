@@ -9,9 +9,10 @@ import { eventually } from '../prove/service.ts'
 import { startProxy, type Proxy } from './proxy.ts'
 
 const MEMBERS = 3
-/** MongoDB's own defaults are 10 s and 2 s: a campaign would mostly wait for elections. */
+/** MongoDB's own defaults are 10 s, 2 s and 10 s: a campaign would mostly wait for elections, and for new primaries that wait for hung ones. */
 const ELECTION_MS = 2_000
 const HEARTBEAT_MS = 500
+const HEARTBEAT_TIMEOUT_SECONDS = 2
 const ANSWER_MS_MAX = 2_000
 const PRIMARY_MS_MAX = 60_000
 
@@ -35,7 +36,7 @@ export async function startCluster (dir: string) {
     replSetInitiate: {
       _id: REPLICA_SET,
       members: members.map(({ proxy }, _id) => ({ _id, host: `127.0.0.1:${proxy.port}` })),
-      settings: { electionTimeoutMillis: ELECTION_MS, heartbeatIntervalMillis: HEARTBEAT_MS }
+      settings: { electionTimeoutMillis: ELECTION_MS, heartbeatIntervalMillis: HEARTBEAT_MS, heartbeatTimeoutSecs: HEARTBEAT_TIMEOUT_SECONDS }
     }
   })
 

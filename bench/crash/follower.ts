@@ -6,18 +6,34 @@ import { atEnd } from '../prove/parts.ts'
 const nothing = (): void => {}
 const log = { debug: nothing, info: nothing, warn: nothing, error: nothing }
 
-/** Reads the topic as it grows. @returns when each order's first event was there; it only serves the times of recovery */
-export async function followTopic (brokers: string): Promise<Map<string, number>> {
+export type Follower = Awaited<ReturnType<typeof followTopic>>
+
+/** Reads the topic as it grows. It only serves the times of recovery. */
+export async function followTopic (brokers: string) {
+  const kafka = createKafka({ brokers: [brokers], clientId: 'crash', log })
+  /** When each order's first event was here. */
   const seenAt = new Map<string, number>()
-  const consumer = await startOrderEventsConsumer({
-    kafka: createKafka({ brokers: [brokers], clientId: 'crash', log }),
-    groupId: `crash-${randomUUID()}`,
-    onBatch: async (batch) => {
-      const now = performance.now()
-      for (const { event: { orderId } } of batch) if (!seenAt.has(orderId)) seenAt.set(orderId, now)
-    },
-    onInvalid: async () => {}
-  })
+  let consumer = await start()
   atEnd(() => consumer.stop())
-  return seenAt
+
+  async function start () {
+    return await startOrderEventsConsumer({
+      kafka,
+      groupId: `crash-${randomUUID()}`,
+      onBatch: async (batch) => {
+        const now = performance.now()
+        for (const { event: { orderId } } of batch) if (!seenAt.has(orderId)) seenAt.set(orderId, now)
+      },
+      onInvalid: async () => {}
+    })
+  }
+
+  return {
+    seenAt,
+    /** Reads from the beginning in a new group: the old one would first wait 30 s for the member that it lost with its broker. */
+    async renew (): Promise<void> {
+      consumer.stop().catch(() => {})
+      consumer = await start()
+    }
+  }
 }

@@ -20,7 +20,7 @@ const DOUBLED_SHARE = 0.1
 export const SLOW_MS = 1_000
 
 /** One request, for the times of recovery. */
-export interface Sample { begun: number, ended: number, ok: boolean }
+export interface Sample { begun: number, ended: number, ok: boolean, what: string }
 
 export type Load = ReturnType<typeof startLoad>
 
@@ -29,8 +29,9 @@ export function startLoad ({ urls, perSecond, random }: { urls: string[], perSec
   const clients = urls.map((url) => ({ keyed: createClient(url, CONNECTIONS, KEYED_ANSWER_MS_MAX), plain: createClient(url, CONNECTIONS, ANSWER_MS_MAX) }))
   const operations: Operation[] = []
   const samples: Sample[] = []
-  /** When the request began that brought each order. */
+  /** When the first request began that asked for each order. */
   const begunAt = new Map<string, number>()
+  const firstBegun: number[] = []
   const pending = new Set<Promise<unknown>>()
   const start = performance.now()
   let due = 0
@@ -45,15 +46,18 @@ export function startLoad ({ urls, perSecond, random }: { urls: string[], perSec
     return { operation, body }
   }
 
-  async function attempt ({ key, attempts }: Operation, body: string, replica: number): Promise<Attempt> {
+  async function attempt ({ n, key, attempts }: Operation, body: string, replica: number): Promise<Attempt> {
     const client = clients[replica]![key === undefined ? 'plain' : 'keyed']
     const begun = performance.now()
+    firstBegun[n] ??= begun
     const answer = await client.send('POST', '/orders', body, key === undefined ? {} : { 'idempotency-key': key })
     const ended = performance.now()
     const result = outcomeOf(answer.status, answer.body)
     attempts.push(result)
-    if (result.outcome === 'created' && !begunAt.has(result.id)) begunAt.set(result.id, begun)
-    samples.push({ begun, ended, ok: result.outcome === 'created' && ended - begun < SLOW_MS })
+    if (result.outcome === 'created' && !begunAt.has(result.id)) begunAt.set(result.id, firstBegun[n])
+    const slow = ended - begun >= SLOW_MS
+    const what = result.outcome === 'created' ? slow ? 'slow' : '' : `${result.status} ${result.code}`.replace(/ \d+ ms$/, '')
+    samples.push({ begun, ended, ok: result.outcome === 'created' && !slow, what })
     return result
   }
 
