@@ -1,5 +1,7 @@
 import t from 'tap'
 import { check, type Attempt, type Facts, type Operation, type Violation } from '../bench/crash/checker.ts'
+import { FAULTS } from '../bench/crash/faults.ts'
+import { createRandom } from '../bench/crash/random.ts'
 
 const PRODUCTS = [{ _id: 'product-1', quantity: 2 }]
 
@@ -107,3 +109,13 @@ for (const { title, tell, violations } of lies) {
   tell(facts)
   t.strictSame([...new Set(check(facts).map(({ violation }) => violation))].sort(), [...new Set(violations)].sort(), title)
 }
+
+t.test('the same seed makes the same campaign, another one another', async (t) => {
+  const campaign = (seed: number): unknown[] => {
+    const random = createRandom(seed)
+    return [random.shuffled(FAULTS.map(({ name }) => name)), random.below(100), random.chance(0.5), random.pick(['a', 'b', 'c'])]
+  }
+  t.strictSame(campaign(7), campaign(7))
+  t.notSame(campaign(7), campaign(8))
+  t.strictSame((campaign(7)[0] as string[]).sort(), FAULTS.map(({ name }) => name).sort(), 'each fault once')
+})
