@@ -128,6 +128,7 @@ export const FAULTS: Fault[] = [
   { name: 'cut-clients', title: 'connections to the services cut', holdMs: 0, inject: ({ replicas }) => cut(replicas.all.map(({ proxy }) => proxy)) },
 
   { name: 'die-before-commit', title: 'the leader dies between send and commit', holdMs: 1_000, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGUSR2') },
+  { name: 'hang-before-send', title: 'the leader hangs before it sends', holdMs: ZOMBIE_MS, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGIO') },
   { name: 'hang-before-commit', title: 'the leader hangs between send and commit', holdMs: ZOMBIE_MS, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGWINCH') },
   { name: 'clock', title: 'a service\'s clock is an hour ahead', holdMs: OUTAGE_MS, inject: turnClock }
 ]
