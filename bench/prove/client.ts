@@ -11,20 +11,20 @@ export interface Answer {
 export type Client = ReturnType<typeof createClient>
 
 /** Keep-alive connections to the service; requests beyond their number wait for one. Never rejects. */
-export function createClient (url: string, connections: number) {
+export function createClient (url: string, connections: number, answerMsMax = ANSWER_MS_MAX) {
   const agent = new Agent({ keepAlive: true, maxSockets: connections, maxFreeSockets: connections })
   const { hostname, port } = new URL(url)
   return {
-    send (method: 'GET' | 'POST', path: string, body?: string): Promise<Answer> {
+    send (method: 'GET' | 'POST', path: string, body?: string, more: Record<string, string> = {}): Promise<Answer> {
       return new Promise((resolve) => {
-        const headers = body === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }
-        const sent = request({ agent, hostname, port, method, path, headers, timeout: ANSWER_MS_MAX }, (response) => {
+        const headers = body === undefined ? more : { ...more, 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }
+        const sent = request({ agent, hostname, port, method, path, headers, timeout: answerMsMax }, (response) => {
           const chunks: Buffer[] = []
           response.on('data', (chunk) => chunks.push(chunk))
           response.on('end', () => resolve({ status: response.statusCode!, body: Buffer.concat(chunks).toString() }))
           response.on('error', (error) => resolve({ status: 0, body: error.message }))
         })
-        sent.on('timeout', () => sent.destroy(new Error(`no answer within ${ANSWER_MS_MAX} ms`)))
+        sent.on('timeout', () => sent.destroy(new Error(`no answer within ${answerMsMax} ms`)))
         sent.on('error', (error) => resolve({ status: 0, body: error.message }))
         sent.end(body)
       })

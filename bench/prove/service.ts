@@ -74,8 +74,8 @@ export function launch (dir: string, settings: Settings = {}, command = [process
   const service = {
     dir,
     pid: child.pid!,
-    url: `http://127.0.0.1:${PORT}`,
-    operationsUrl: `http://127.0.0.1:${METRICS_PORT}`,
+    url: `http://127.0.0.1:${settings.PORT ?? PORT}`,
+    operationsUrl: `http://127.0.0.1:${settings.METRICS_PORT ?? METRICS_PORT}`,
     ready,
     stop,
     /** Resolves when it has ended by itself and all that it printed is here. */
@@ -83,6 +83,7 @@ export function launch (dir: string, settings: Settings = {}, command = [process
       await within(END_MS_MAX, 'the end of the service', closed)
       return { code: ended!, output, ms: performance.now() - begun }
     },
+    get hasEnded (): boolean { return ended !== undefined },
     get output (): string { return output }
   }
   return service

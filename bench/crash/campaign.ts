@@ -1,0 +1,119 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { endLeftover } from '../../local/processes.ts'
+import type { Bug } from './bugs.ts'
+import { check, type Facts, type Finding } from './checker.ts'
+import { startCluster } from './cluster.ts'
+import { collectFacts } from './facts.ts'
+import type { Fault, Target } from './faults.ts'
+import { followTopic, type Follower } from './follower.ts'
+import { startLoad, type Load } from './load.ts'
+import { createRandom } from './random.ts'
+import { startReplicas } from './replicas.ts'
+
+/** Between two faults all is well for so long. */
+const CALM_MS = 1_500
+const RECOVERY_MS_MAX = 120_000
+const POLL_MS = 100
+
+export interface Recovery {
+  fault: string
+  /** From the injection until a POST that began after it had its 201. */
+  postsMs: number
+  /** From the injection until the last POST that failed, or took more than a second, was over; 0 if there was none. */
+  disturbedMs: number
+  /** From the injection until there was a committed event of an order that was sent after it. */
+  eventsMs: number
+  /** From the injection until every replica took orders and all of them were told; the duration of the fault is part of it. */
+  allMs: number
+}
+
+export interface Campaign { dir: string, seed: number, rounds: number, replicas: number, perSecond: number, faults: Fault[], bug?: Bug | undefined }
+
+export interface Result { facts: Facts, findings: Finding[], recoveries: Recovery[], ms: number }
+
+export async function runCampaign ({ dir, seed, rounds, replicas: count, perSecond, faults, bug }: Campaign): Promise<Result> {
+  const begun = performance.now()
+  await Promise.all(['mongo-0', 'mongo-1', 'mongo-2', 'redis', 'kafka'].map((part) => endLeftover(join(dir, part, 'pid.json'))))
+  await rm(dir, { recursive: true, force: true })
+  // Of their own, so that what the load decides does not depend on how many faults there were.
+  const [random, loadRandom] = [createRandom(seed), createRandom(seed + 1)]
+  const cluster = await startCluster(dir)
+  const replicas = await startReplicas({ dir, count, urls: cluster.urls, preload: ['trigger', ...(bug === undefined ? [] : [bug.name])] })
+  await replicas.leader()
+  const follower = await followTopic(cluster.urls.kafka)
+  const urls = replicas.all.map(({ url }) => url)
+  const load = startLoad({ urls, perSecond, random: loadRandom })
+  const target: Target = { cluster, replicas, random }
+  const recoveries: Recovery[] = []
+  const findings: Finding[] = []
+
+  await recovered(target, load, follower)
+  for (let round = 0; round < rounds; round++) {
+    for (const fault of random.shuffled(faults)) {
+      await delay(CALM_MS)
+      try {
+        recoveries.push(await suffer(fault, target, load, follower))
+      } catch (error) {
+        findings.push({ violation: 'not-recovered', what: `${fault.name}: ${(error as Error).message}` })
+        await cluster.heal()
+        await replicas.heal()
+        await follower.renew()
+      }
+    }
+  }
+  await load.stop()
+  await drained(load, follower) // the checker says what is missing
+  const facts = await collectFacts({ operations: load.operations, mongoUrl: cluster.urls.mongo, brokers: cluster.urls.kafka, urls })
+  return { facts, findings: [...findings, ...check(facts)], recoveries, ms: performance.now() - begun }
+}
+
+async function suffer (fault: Fault, target: Target, load: Load, follower: Follower): Promise<Recovery> {
+  const at = performance.now()
+  const end = await fault.inject(target)
+  await delay(fault.holdMs)
+  await end()
+  if (fault.name.endsWith('kafka')) await follower.renew()
+  await recovered(target, load, follower)
+  const after = load.samples.filter(({ ended }) => ended >= at)
+  const postsMs = Math.min(...after.filter(({ begun, ok }) => ok && begun >= at).map(({ ended }) => ended)) - at
+  const disturbedMs = Math.max(at, ...after.filter(({ ok }) => !ok).map(({ ended }) => ended)) - at
+  const eventsMs = Math.min(...[...load.begunAt].filter(([, begunAt]) => begunAt >= at).map(([id]) => follower.seenAt.get(id) ?? Infinity)) - at
+  const recovery = { fault: fault.name, postsMs, disturbedMs, eventsMs, allMs: performance.now() - at }
+  console.log(`[${fault.name}] ${fault.title}: POSTs again after ${seconds(postsMs)}, none disturbed after ${seconds(disturbedMs)}, events again after ${seconds(eventsMs)}, all well after ${seconds(recovery.allMs)}`)
+  const kinds = new Map<string, number>()
+  for (const { ok, what } of after) if (!ok) kinds.set(what, (kinds.get(what) ?? 0) + 1)
+  if (kinds.size > 0) console.log(`    ${[...kinds].map(([what, times]) => `${times} × ${what}`).join(', ')}`)
+  return recovery
+}
+
+/** Every replica takes orders, and they come to the topic. */
+async function recovered ({ replicas }: Target, load: Load, { seenAt }: Follower): Promise<void> {
+  const end = performance.now() + RECOVERY_MS_MAX
+  // A process that a fault made end is started again, as whoever runs it would.
+  for (const replica of replicas.all) if (replica.service.hasEnded) await replica.start()
+  await Promise.all(replicas.all.map(async (replica) => {
+    let id: string | undefined
+    do {
+      if (performance.now() > end) throw new Error(`replica ${replica.index} takes no orders within ${RECOVERY_MS_MAX} ms: ${replica.service.output}`)
+      await delay(POLL_MS)
+      id = await load.through(replica.index)
+    } while (id === undefined)
+    while (!seenAt.has(id)) {
+      if (performance.now() > end) throw new Error(`the event of ${id} does not come within ${RECOVERY_MS_MAX} ms`)
+      await delay(POLL_MS)
+    }
+  }))
+}
+
+const DRAIN_MS_MAX = 30_000
+
+async function drained ({ begunAt }: Load, { seenAt }: Follower): Promise<void> {
+  const end = performance.now() + DRAIN_MS_MAX
+  while ([...begunAt.keys()].some((id) => !seenAt.has(id)) && performance.now() < end) await delay(POLL_MS)
+}
+
+export function seconds (ms: number): string {
+  return Number.isFinite(ms) ? `${(ms / 1000).toFixed(1)} s` : 'never'
+}

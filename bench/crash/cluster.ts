@@ -1,0 +1,100 @@
+import { join } from 'node:path'
+import { MongoClient, type Db, type Document } from 'mongodb'
+import { REPLICA_SET, findMongo, mongoRecipe } from '../../local/mongo.ts'
+import { startPart, type Part } from '../../local/part.ts'
+import { releasePorts } from '../../local/ports.ts'
+import { within } from '../../src/deadline.ts'
+import { atEnd, startParts } from '../prove/parts.ts'
+import { eventually } from '../prove/service.ts'
+import { startProxy, type Proxy } from './proxy.ts'
+
+const MEMBERS = 3
+/** MongoDB's own defaults are 10 s, 2 s and 10 s: a campaign would mostly wait for elections, and for new primaries that wait for hung ones. */
+const ELECTION_MS = 2_000
+const HEARTBEAT_MS = 500
+const HEARTBEAT_TIMEOUT_SECONDS = 2
+const ANSWER_MS_MAX = 2_000
+const PRIMARY_MS_MAX = 60_000
+
+export interface Member { part: Part, proxy: Proxy, admin: Db }
+
+export type Cluster = Awaited<ReturnType<typeof startCluster>>
+
+/**
+ * A replica set of three mongods, Redis and Kafka. The set's members and Redis are known by the ports of proxies, as a driver
+ * goes where the set's configuration says, so that their connections can be cut.
+ */
+export async function startCluster (dir: string) {
+  const { file } = await findMongo(process.env, { begin: (title) => console.log(title), line () {} })
+  const members = await Promise.all(Array.from({ length: MEMBERS }, (_value, index) => startMember(join(dir, `mongo-${index}`), file)))
+  const { urls, parts } = await startParts({ dir, parts: ['redis', 'kafka'], fresh: true })
+  const { redis, kafka } = parts as { redis: Part, kafka: Part }
+  const redisProxy = await startProxy(redis.port)
+  atEnd(async () => redisProxy.end())
+
+  await members[0]!.admin.command({
+    replSetInitiate: {
+      _id: REPLICA_SET,
+      members: members.map(({ proxy }, _id) => ({ _id, host: `127.0.0.1:${proxy.port}` })),
+      settings: { electionTimeoutMillis: ELECTION_MS, heartbeatIntervalMillis: HEARTBEAT_MS, heartbeatTimeoutSecs: HEARTBEAT_TIMEOUT_SECONDS }
+    }
+  })
+
+  /** The member that is primary now. One that was paused takes itself for it until it hears of its successor: the newer term counts. */
+  async function primary (): Promise<Member> {
+    let found: Member | undefined
+    await eventually('a primary', PRIMARY_MS_MAX, async () => {
+      let term = ''
+      for (const member of members) {
+        const answer = member.part.exited ? undefined : await ask(member, { hello: 1 }).catch(() => undefined)
+        if (answer?.isWritablePrimary !== true || String(answer.electionId) < term) continue
+        term = String(answer.electionId)
+        found = member
+      }
+      return found !== undefined
+    })
+    return found!
+  }
+
+  await primary()
+  return {
+    members,
+    redis,
+    kafka,
+    redisProxy,
+    primary,
+    ask,
+    urls: {
+      mongo: `mongodb://${members.map(({ proxy }) => `127.0.0.1:${proxy.port}`).join(',')}/orders?replicaSet=${REPLICA_SET}`,
+      redis: `redis://127.0.0.1:${redisProxy.port}`,
+      kafka: urls.kafka!
+    },
+    /** Undoes what a fault that broke off may have left. */
+    async heal (): Promise<void> {
+      for (const { part, proxy } of [...members, { part: redis, proxy: redisProxy }]) {
+        proxy.open()
+        part.resume()
+      }
+      kafka.resume()
+      await Promise.all([...members.map(({ part }) => part), redis, kafka].map((part) => part.start()))
+    }
+  }
+}
+
+async function startMember (dir: string, file: string): Promise<Member> {
+  const part = await startPart(mongoRecipe(dir, file, process.env, { mongoReplicaSet: 'member' }))
+  const proxy = await startProxy(part.port)
+  const client = new MongoClient(`mongodb://127.0.0.1:${part.port}/?directConnection=true`, { serverSelectionTimeoutMS: ANSWER_MS_MAX, appName: 'crash' })
+  atEnd(async () => {
+    await client.close()
+    proxy.end()
+    await part.kill()
+    releasePorts(dir)
+  })
+  return { part, proxy, admin: client.db('admin') }
+}
+
+/** A command to one member, whatever it takes itself for. */
+export function ask ({ admin }: Member, command: Document): Promise<Document> {
+  return within(ANSWER_MS_MAX, 'the answer of a mongod', admin.command(command))
+}

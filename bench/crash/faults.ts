@@ -1,0 +1,134 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Part } from '../../local/index.ts'
+import type { Cluster, Member } from './cluster.ts'
+import type { Proxy } from './proxy.ts'
+import type { Random } from './random.ts'
+import type { Replica, Replicas } from './replicas.ts'
+
+export interface Target { cluster: Cluster, replicas: Replicas, random: Random }
+
+export interface Fault {
+  name: string
+  title: string
+  /** How long it lasts. */
+  holdMs: number
+  /** @returns what ends it */
+  inject: (target: Target) => Promise<() => Promise<void>>
+}
+
+/** Above the relay's lease (5 s) and the election time-out: who wakes up after it has a successor. */
+const ZOMBIE_MS = 8_000
+const OUTAGE_MS = 3_000
+/** In which the primary takes orders that nobody else gets. */
+const STALL_MS = 1_500
+
+const nothing = async (): Promise<void> => {}
+
+async function kill (part: Part): Promise<() => Promise<void>> {
+  await part.kill()
+  return () => part.start()
+}
+
+async function pause (part: Part): Promise<() => Promise<void>> {
+  part.pause()
+  return async () => part.resume()
+}
+
+async function killReplica (replica: Replica): Promise<() => Promise<void>> {
+  await replica.kill()
+  return () => replica.start()
+}
+
+async function signalReplica (replica: Replica, name: NodeJS.Signals): Promise<() => Promise<void>> {
+  replica.signal(name)
+  return async () => {
+    replica.signal('SIGCONT')
+    if (replica.service.hasEnded) await replica.start()
+  }
+}
+
+/** mongod answers commands of the service with a failure. Should another become primary meanwhile, that one does not fail. */
+async function failCommand ({ cluster }: Target, failCommands: string[], data: object, mode: object | string): Promise<() => Promise<void>> {
+  const member = await cluster.primary()
+  const fail = (settings: object): Promise<unknown> => cluster.ask(member, { configureFailPoint: 'failCommand', ...settings })
+  await fail({ mode, data: { failCommands, appName: 'order-service', ...data } })
+  return async () => { await fail({ mode: 'off' }) }
+}
+
+async function stepDown ({ cluster }: Target): Promise<() => Promise<void>> {
+  const member: Member = await cluster.primary()
+  await cluster.ask(member, { replSetStepDown: 5, secondaryCatchUpPeriodSecs: 2, force: true })
+  return nothing
+}
+
+/**
+ * The primary has orders that no other member has, and dies; its successor goes on without them, and it rolls them back when it
+ * returns. (The fail point keeps a secondary from fetching.)
+ */
+async function killAhead ({ cluster }: Target): Promise<() => Promise<void>> {
+  const primary = await cluster.primary()
+  const secondaries = cluster.members.filter((member) => member !== primary)
+  const stall = (mode: string): Promise<unknown> => Promise.all(secondaries.map((member) => cluster.ask(member, { configureFailPoint: 'stopReplProducer', mode })))
+  await stall('alwaysOn')
+  await delay(STALL_MS)
+  await primary.part.kill()
+  await stall('off')
+  return () => primary.part.start()
+}
+
+async function killAll ({ replicas }: Target): Promise<() => Promise<void>> {
+  const ends = await Promise.all(replicas.all.map(killReplica))
+  return async () => { await Promise.all(ends.map((end) => end())) }
+}
+
+/** For a moment, or until the fault ends. */
+async function cut (proxies: Proxy[], lasting = false): Promise<() => Promise<void>> {
+  for (const proxy of proxies) if (lasting) proxy.close(); else proxy.cut()
+  return async () => { for (const proxy of proxies) proxy.open() }
+}
+
+async function turnClock ({ replicas, random }: Target): Promise<() => Promise<void>> {
+  const replica = random.pick(replicas.all)
+  await replica.kill()
+  await replica.start('clock')
+  return async () => {
+    await replica.kill()
+    await replica.start()
+  }
+}
+
+const OUT_OF_DISK_SPACE = { errorCode: 14031 }
+const PRIMARY_STEPPED_DOWN = { errorCode: 189 }
+const UNCONFIRMED = { writeConcernError: { code: 64, errmsg: 'waiting for replication timed out', codeName: 'WriteConcernFailed' } }
+
+export const FAULTS: Fault[] = [
+  { name: 'kill-service', title: 'SIGKILL of a service', holdMs: 1_000, inject: ({ replicas, random }) => killReplica(random.pick(replicas.all)) },
+  { name: 'kill-leader', title: 'SIGKILL of the relay\'s leader', holdMs: 1_000, inject: async ({ replicas }) => killReplica(await replicas.leader()) },
+  { name: 'kill-all', title: 'SIGKILL of all services', holdMs: 500, inject: killAll },
+  { name: 'kill-primary', title: 'SIGKILL of MongoDB\'s primary', holdMs: OUTAGE_MS, inject: async ({ cluster }) => kill((await cluster.primary()).part) },
+  { name: 'kill-ahead', title: 'SIGKILL of a primary that is ahead', holdMs: OUTAGE_MS, inject: killAhead },
+  { name: 'kill-kafka', title: 'SIGKILL of Kafka', holdMs: OUTAGE_MS, inject: ({ cluster }) => kill(cluster.kafka) },
+  { name: 'kill-redis', title: 'SIGKILL of Redis', holdMs: OUTAGE_MS, inject: ({ cluster }) => kill(cluster.redis) },
+
+  { name: 'stop-service', title: 'SIGSTOP of a service', holdMs: OUTAGE_MS, inject: ({ replicas, random }) => signalReplica(random.pick(replicas.all), 'SIGSTOP') },
+  { name: 'stop-leader', title: 'SIGSTOP of the relay\'s leader', holdMs: ZOMBIE_MS, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGSTOP') },
+  { name: 'stop-primary', title: 'SIGSTOP of MongoDB\'s primary', holdMs: ZOMBIE_MS, inject: async ({ cluster }) => pause((await cluster.primary()).part) },
+  { name: 'stop-kafka', title: 'SIGSTOP of Kafka', holdMs: ZOMBIE_MS, inject: ({ cluster }) => pause(cluster.kafka) },
+  { name: 'stop-redis', title: 'SIGSTOP of Redis', holdMs: OUTAGE_MS, inject: ({ cluster }) => pause(cluster.redis) },
+
+  { name: 'step-down', title: 'stepdown of MongoDB\'s primary', holdMs: 0, inject: stepDown },
+  { name: 'fail-closing', title: 'mongod cuts 20 inserts off', holdMs: 500, inject: (target) => failCommand(target, ['insert'], { closeConnection: true }, { times: 20 }) },
+  { name: 'fail-unconfirmed', title: 'mongod does not confirm 20 inserts', holdMs: 500, inject: (target) => failCommand(target, ['insert'], UNCONFIRMED, { times: 20 }) },
+  { name: 'fail-reads', title: 'mongod fails 40 look-ups and leases', holdMs: 1_000, inject: (target) => failCommand(target, ['find', 'findAndModify', 'getMore', 'aggregate'], PRIMARY_STEPPED_DOWN, { times: 40 }) },
+  { name: 'disk-full', title: 'mongod\'s disk is full', holdMs: 2_000, inject: (target) => failCommand(target, ['insert'], OUT_OF_DISK_SPACE, 'alwaysOn') },
+
+  { name: 'cut-mongo', title: 'connections to MongoDB cut', holdMs: 0, inject: ({ cluster }) => cut(cluster.members.map(({ proxy }) => proxy)) },
+  { name: 'cut-primary', title: 'MongoDB\'s primary unreachable', holdMs: ZOMBIE_MS, inject: async ({ cluster }) => cut([(await cluster.primary()).proxy], true) },
+  { name: 'cut-redis', title: 'Redis unreachable', holdMs: OUTAGE_MS, inject: ({ cluster }) => cut([cluster.redisProxy], true) },
+  { name: 'cut-clients', title: 'connections to the services cut', holdMs: 0, inject: ({ replicas }) => cut(replicas.all.map(({ proxy }) => proxy)) },
+
+  { name: 'die-before-commit', title: 'the leader dies between send and commit', holdMs: 1_000, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGUSR2') },
+  { name: 'hang-before-send', title: 'the leader hangs before it sends', holdMs: ZOMBIE_MS, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGIO') },
+  { name: 'hang-before-commit', title: 'the leader hangs between send and commit', holdMs: ZOMBIE_MS, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGWINCH') },
+  { name: 'clock', title: 'a service\'s clock is an hour ahead', holdMs: OUTAGE_MS, inject: turnClock }
+]
