@@ -28,6 +28,11 @@ const DUPLICATE_KEY = 11000
 const PASSING_CODES = new Set([6, 7, 43, 50, 63, 64, 79, 89, 91, 100, 112, 134, 150, 189, 234, 262, 290, 317, 9001, 10058, 10107, 11600, 11601, 11602, 13388, 13435, 13436])
 /** Long enough not to hammer a server that is electing, short against the deadline. */
 const RETRY_DELAY_MS = 100
+/**
+ * A server that has not answered by then may have a successor, to which only a new try goes: without this a batch would wait for a
+ * hung primary until its deadline, and all that comes after it for a free slot.
+ */
+const ATTEMPT_MS_MAX = 2_500
 const MAJORITY = { w: 'majority', j: true } as const
 
 /** Another order, or an earlier try of this one, has the Idempotency-Key. */
@@ -61,7 +66,7 @@ export function createInsert ({ db, collection, deadlineMs, log }: { db: Db, col
     try {
       reply = await db.command(
         { insert: collection.collectionName, documents, ordered: false, writeConcern: MAJORITY },
-        deadline(until - performance.now()))
+        attemptDeadline(until))
     } catch (error) {
       log.warn({ reason: (error as Error).message, orders: documents.length }, 'MongoDB did not confirm a batch of orders')
       if (!(error instanceof MongoWriteConcernError)) return documents.map(() => outcomeOf(error))
@@ -83,13 +88,17 @@ export function createInsert ({ db, collection, deadlineMs, log }: { db: Db, col
     try {
       const found = await collection.find(
         { _id: { $in: unknown.map((index) => documents[index]!._id) } },
-        { projection: { _id: 1 }, readConcern: 'majority', readPreference: 'primary', ...deadline(until - performance.now()) }).toArray()
+        { projection: { _id: 1 }, readConcern: 'majority', readPreference: 'primary', ...attemptDeadline(until) }).toArray()
       const ids = new Set(found.map(({ _id }) => _id.toHexString()))
       for (const index of unknown) if (ids.has(documents[index]!._id.toHexString())) outcomes[index] = 'stored'
     } catch (error) {
       if (!passes(error)) throw error
     }
   }
+}
+
+function attemptDeadline (until: number): ReturnType<typeof deadline> {
+  return deadline(Math.min(ATTEMPT_MS_MAX, until - performance.now()))
 }
 
 /** An earlier try whose end nobody knows may still arrive: a later try that did nothing does not make it undone. */

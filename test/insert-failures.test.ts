@@ -62,6 +62,16 @@ t.test('an insert whose answer is lost is found, not repeated', async (t) => {
   t.equal(await client.db(namespace).collection('orders').countDocuments(), 41)
 })
 
+t.test('an insert that hangs is tried again elsewhere long before the deadline', async (t) => {
+  const service = await start(t)
+  await failCommand(t, client, ['insert'], { blockConnection: true, blockTimeMS: 8_000 }, { times: 1 })
+  const began = performance.now()
+  t.equal((await post(service.url)).status, 201)
+  const took = performance.now() - began
+  t.ok(took < 6_000, `answered after ${Math.round(took)} ms`)
+  t.equal(await client.db(service.namespace).collection('orders').countDocuments(), 1)
+})
+
 t.test('an order that MongoDB refuses fails alone', async (t) => {
   const service = await start(t)
   await client.db(service.namespace).command({ collMod: 'orders', validator: { userId: { $ne: 'user-7' } } })
