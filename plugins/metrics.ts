@@ -72,6 +72,7 @@ export default fp(async (app) => {
   const leader = gauge('relay_leader', '1 while this process is the one that publishes')
   const transactionSeconds = seconds('kafka_transaction_duration_seconds', 'time of a Kafka transaction, from encoding to commit')
   const reconciled = counter('relay_reconciled_orders_total', 'orders compared with the topic after the checkpoint or the oplog was lost', ['result'])
+  for (const result of ['found', 'sent', 'skipped']) reconciled.inc({ result }, 0)
   const unknowable = gauge('relay_unknowable_orders', 'orders of which nobody can know whether Kafka was told: the relay waits for RELAY_UNKNOWABLE')
   unknowable.set(0)
   const lag = createRelayLag({

@@ -2,6 +2,7 @@ import mongodb from '@fastify/mongodb'
 import fp from 'fastify-plugin'
 import { MongoClient, MongoServerError, MongoServerSelectionError, type Collection, type Db } from 'mongodb'
 import { ConnectionString } from 'mongodb-connection-string-url'
+import { within } from '../src/deadline.ts'
 import { StartupError } from '../src/errors.ts'
 import { IDEMPOTENCY_INDEX } from '../src/idempotency.ts'
 import type { OrderDocument } from '../src/models.ts'
@@ -26,6 +27,8 @@ const SERVER_SELECTION_MS_MAX = 10_000
 const HEARTBEAT_MS = 2_000
 /** A last bound for whatever has no deadline of its own: above all that is waited for on purpose. */
 const SOCKET_MS_MAX = 45_000
+/** There is nothing left to be said to MongoDB then; one that hangs must not hold the end up. */
+const CLOSE_MS_MAX = 2_000
 /** Inserts and reads need six, each change stream one, and each list that is being read one from time to time. */
 const POOL_MAX = 50
 
@@ -37,7 +40,9 @@ export default fp(async (app) => {
     // Its own client, as the pool is watched from its first connection on.
     const client = createMongoClient(url)
     app.decorate('mongoPool', watchPool(client))
-    app.addHook('onClose', () => client.close())
+    app.addHook('onClose', async () => {
+      await within(CLOSE_MS_MAX, 'the end of the connections to MongoDB', client.close(true)).catch((error) => app.log.warn({ reason: error.message }, 'MongoDB was left behind'))
+    })
     await client.connect()
     await app.register(mongodb, { client, database })
     app.decorate('db', app.mongo.db!)

@@ -1,10 +1,14 @@
 import fp from 'fastify-plugin'
+import { within } from '../src/deadline.ts'
 import { createInvalidation } from '../src/invalidation.ts'
 import { createOrders, type Orders } from '../src/orders.ts'
 
 declare module 'fastify' {
   interface FastifyInstance { orders: Orders }
 }
+
+/** Its stream ends at once, unless MongoDB hangs. */
+const STOP_MS_MAX = 2_000
 
 /** The store of orders, and what keeps its caches true. */
 export default fp(async (app) => {
@@ -15,5 +19,7 @@ export default fp(async (app) => {
   })
   app.decorate('orders', orders)
   app.addHook('onReady', async () => invalidation.start())
-  app.addHook('onClose', () => invalidation.stop())
+  app.addHook('onClose', async () => {
+    await within(STOP_MS_MAX, 'the end of the stream of changes', invalidation.stop()).catch((error) => log.warn({ reason: error.message }, 'the caches\' invalidation was left behind'))
+  })
 }, { name: 'orders', dependencies: ['mongo', 'redis', 'metrics'] })

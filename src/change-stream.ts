@@ -60,16 +60,22 @@ export async function openChangeStream ({ db, collection, pipeline, position, ba
     throw error
   }
 
-  return {
-    async next (awaitMs) {
-      if (first !== undefined && first.events.length > 0) {
-        const batch = first
-        first = undefined
-        return batch
-      }
+  async function read (awaitMs: number): Promise<ChangeBatch> {
+    if (first !== undefined && first.events.length > 0) {
+      const batch = first
       first = undefined
-      if (cursorId.isZero()) throw new Error('the change stream has ended: the collection was dropped or renamed')
-      return command({ getMore: cursorId, collection, batchSize, maxTimeMS: awaitMs }, awaitMs)
+      return batch
+    }
+    first = undefined
+    if (cursorId.isZero()) throw new Error('the change stream has ended: the collection was dropped or renamed')
+    return command({ getMore: cursorId, collection, batchSize, maxTimeMS: awaitMs }, awaitMs)
+  }
+
+  return {
+    next (awaitMs) {
+      const batch = read(awaitMs)
+      batch.catch(() => {}) // who fetches ahead meets the error when he awaits the batch, if he does
+      return batch
     },
 
     async close () {

@@ -161,12 +161,12 @@ export function createRelay (options: RelayOptions) {
   /** A backlog is fetched ahead while it is published; otherwise the events of PACE_MS go together. */
   async function follow (producer: OrderEventsProducer, stream: ChangeStreamReader, signal: AbortSignal): Promise<void> {
     let committedAt = performance.now()
-    let next = ahead(stream)
+    let next = stream.next(AWAIT_MS)
     while (!signal.aborted) {
       const batch = await orAborted(next, signal)
       if (batch === undefined) break // `next` settles without anybody when the stream is closed
       const backlog = batch.events.length === BATCH_EVENTS_MAX
-      if (backlog) next = ahead(stream)
+      if (backlog) next = stream.next(AWAIT_MS)
       const began = performance.now()
       if (batch.events.length > 0 || performance.now() - committedAt > idleCheckpointMs) {
         await publish(producer, batch)
@@ -174,7 +174,7 @@ export function createRelay (options: RelayOptions) {
       }
       if (backlog) continue
       if (batch.events.length > 0) await delay(began + PACE_MS - performance.now(), undefined, { signal }).catch(() => {})
-      next = ahead(stream)
+      next = stream.next(AWAIT_MS)
     }
   }
 
@@ -213,10 +213,4 @@ export function createRelay (options: RelayOptions) {
 
     get position (): Checkpoint | undefined { return leads ? position : undefined }
   }
-}
-
-function ahead (stream: ChangeStreamReader): Promise<ChangeBatch> {
-  const next = stream.next(AWAIT_MS)
-  next.catch(() => {}) // its error is met when it is awaited, if it is
-  return next
 }
