@@ -103,6 +103,14 @@ export async function eventually<T> (condition: () => T | Promise<T>, msMax = 20
 /** Everything that is committed on a topic, collected while the test runs. */
 export async function collectEvents (t: Test, topic: string, brokers = parts.kafkaBrokers) {
   const kafka = new Kafka({ brokers: brokers.split(','), clientId: 'test', logLevel: logLevel.NOTHING, retry: { initialRetryTime: 50, retries: 20 } })
+  // The relay creates the topic when it leads; a consumer can't subscribe to one that isn't there yet.
+  const admin = kafka.admin()
+  await admin.connect()
+  const ready = async (): Promise<boolean> => {
+    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+    return topics[0]!.partitions.every(({ leader }) => leader >= 0)
+  }
+  await eventually(() => ready().catch(() => false), 60_000, `the topic ${topic}`).finally(() => admin.disconnect())
   const events: ReceivedOrderEvent[] = []
   const seen = new Set<string>()
   const consumer = await startOrderEventsConsumer({
