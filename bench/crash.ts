@@ -1,9 +1,9 @@
 /**
- * `npm run crash [-- --seed N] [-- --rounds N] [-- --replicas N] [-- --rate N] [-- --fault NAME …] [-- --bug NAME|all]`: a campaign of
+ * `npm run crash [-- --seed N] [-- --rounds N|--long] [-- --replicas N] [-- --rate N] [-- --fault NAME …] [-- --bug NAME|all]`: a campaign of
  * faults. It starts a replica set of three mongods, Redis, Kafka and the service in several processes, sends orders to them in
  * turn, lets one fault follow the other, and proves at the end that nothing was lost, told twice or changed. With `--bug` the
  * services lie in a certain way, or in each in turn, and the run succeeds when the checker finds out. Everything is on this machine and under
- * `.local/crash`. The seed decides what is sent, which fault comes when and whom it meets; the operating system the rest.
+ * `.local/crash`. With `--long` each fault comes as often as faults.ts says, which takes about an hour. The seed decides what is sent, which fault comes when and whom it meets; the operating system the rest.
  */
 import { randomInt } from 'node:crypto'
 import { rm } from 'node:fs/promises'
@@ -23,6 +23,7 @@ const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: String(randomInt(SEED_MAX)) },
     rounds: { type: 'string', default: '1' },
+    long: { type: 'boolean', default: false },
     replicas: { type: 'string', default: '3' },
     rate: { type: 'string', default: '60' },
     fault: { type: 'string', multiple: true },
@@ -34,11 +35,12 @@ if (values.bug !== undefined && bugs.length === 0) refuse(`There is no bug ${val
 const settings = {
   dir: DIR,
   seed: number('seed', 0, SEED_MAX),
-  rounds: number('rounds', 1, 1_000),
   replicas: number('replicas', 1, 9),
   perSecond: number('rate', 1, 1_000)
 }
-const faults = (values.fault ?? FAULTS.map(({ name }) => name)).map(faultNamed)
+const rounds = number('rounds', 1, 1_000)
+const chosen = (values.fault ?? FAULTS.map(({ name }) => name)).map(faultNamed)
+const faults = chosen.flatMap((fault) => Array.from({ length: values.long ? fault.often : rounds }, () => fault))
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => { endAll().finally(() => process.exit(1)) })

@@ -16,7 +16,7 @@ export const IdempotencyKeyMalformed = createError('IDEMPOTENCY_KEY_MALFORMED', 
 export const IdempotencyKeyReused = createError('IDEMPOTENCY_KEY_REUSED', 'This Idempotency-Key came with another order before. Use a new key for a new order.', 422)
 export const IdempotencyKeyInUse = createError('IDEMPOTENCY_KEY_IN_USE', 'The order with this Idempotency-Key is still being stored. Try again.', 409)
 export const Overloaded = createError('OVERLOADED', 'More orders are waiting to be stored than this service takes. Nothing was stored; try again.', 503)
-export const NotStored = createError('NOT_STORED', 'The database took no orders for too long. Nothing was stored; try again.', 503)
+export const NotStored = createError('NOT_STORED', 'The database takes no orders at present. Nothing was stored; try again.', 503)
 export const OutcomeUnknown = createError('OUTCOME_UNKNOWN', 'The database did not confirm the order in time. It may or may not be stored.', 503)
 export const StoreUnavailable = createError('STORE_UNAVAILABLE', 'The database does not answer. Try again.', 503)
 

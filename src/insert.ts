@@ -15,6 +15,7 @@ import type { OrderDocument } from './models.ts'
  * | writeErrors[i], duplicate key   | another order has i's     | IdempotencyKeyTaken for i, which its caller     |
  * |                                 | Idempotency-Key           | settles with the order that has it              |
  * | writeErrors[i], another code    | i is refused              | 500 for i, its neighbours are untouched         |
+ * | full disk                       | not stored                | 503 at once: only an operator can help          |
  * | writeConcernError               | written, maybe not durable| looked up                                       |
  * | lost connection, time-out, …    | unknown                   | looked up; what is absent is inserted again     |
  *
@@ -24,6 +25,7 @@ import type { OrderDocument } from './models.ts'
  */
 
 const DUPLICATE_KEY = 11000
+const OUT_OF_DISK_SPACE = 14031
 /** What passes with time or with another primary: the driver's retryable codes, time-outs and write-concern failures. */
 const PASSING_CODES = new Set([6, 7, 43, 50, 63, 64, 79, 89, 91, 100, 112, 134, 150, 189, 234, 262, 290, 317, 9001, 10058, 10107, 11600, 11601, 11602, 13388, 13435, 13436])
 /** Long enough not to hammer a server that is electing, short against the deadline. */
@@ -76,6 +78,7 @@ export function createInsert ({ db, collection, deadlineMs, log }: { db: Db, col
     const outcomes: Outcome[] = documents.map(() => written)
     for (const { index, code, errmsg, keyPattern } of reply.writeErrors ?? []) {
       if (code === DUPLICATE_KEY && keyPattern?._id === undefined) outcomes[index] = { refused: new IdempotencyKeyTaken() }
+      else if (code === OUT_OF_DISK_SPACE) outcomes[index] = { refused: new NotStored() }
       else outcomes[index] = code === DUPLICATE_KEY || PASSING_CODES.has(code) ? 'unknown' : { refused: new Error(`MongoDB refused the order: ${errmsg} (${code})`) }
     }
     return outcomes
@@ -103,11 +106,14 @@ function attemptDeadline (until: number): ReturnType<typeof deadline> {
 
 /** An earlier try whose end nobody knows may still arrive: a later try that did nothing does not make it undone. */
 function after (earlier: Outcome, later: Outcome): Outcome {
-  return earlier === 'unknown' && later === 'absent' ? 'unknown' : later
+  if (earlier !== 'unknown') return later
+  if (typeof later === 'object' && later.refused instanceof NotStored) return { refused: new OutcomeUnknown() }
+  return later === 'absent' ? 'unknown' : later
 }
 
 function outcomeOf (error: unknown): Outcome {
   if (error instanceof MongoServerSelectionError) return 'absent'
+  if (error instanceof MongoServerError && error.code === OUT_OF_DISK_SPACE) return { refused: new NotStored() }
   if (error instanceof MongoServerError && !PASSING_CODES.has(Number(error.code)) && !error.hasErrorLabel('RetryableWriteError')) return { refused: error }
   return passes(error) ? 'unknown' : { refused: error }
 }

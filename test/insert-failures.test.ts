@@ -82,6 +82,17 @@ t.test('an order that MongoDB refuses fails alone', async (t) => {
   t.equal(await client.db(service.namespace).collection('orders').countDocuments(), 39)
 })
 
+t.test('a full disk is told at once as nothing stored', async (t) => {
+  const service = await start(t)
+  await failCommand(t, client, ['insert'], { errorCode: 14031 }, 'alwaysOn')
+  const began = performance.now()
+  for (const { status, headers, body } of await postMany(service, 10)) {
+    t.match({ status, retry: headers.get('retry-after'), code: body.code }, { status: 503, retry: /^[0-9]+$/, code: 'NOT_STORED' })
+  }
+  t.ok(performance.now() - began < 5_000, 'without waiting for the deadline')
+  t.equal(await client.db(service.namespace).collection('orders').countDocuments(), 0)
+})
+
 t.test('while MongoDB fails for longer than the deadline every caller is told 503 in time', async (t) => {
   const service = await start(t)
   await failCommand(t, client, ['insert'], { closeConnection: true }, 'alwaysOn')

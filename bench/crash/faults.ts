@@ -10,6 +10,8 @@ export interface Target { cluster: Cluster, replicas: Replicas, random: Random }
 export interface Fault {
   name: string
   title: string
+  /** How often it comes in a long campaign. */
+  often: number
   /** How long it lasts. */
   holdMs: number
   /** @returns what ends it */
@@ -102,33 +104,33 @@ const PRIMARY_STEPPED_DOWN = { errorCode: 189 }
 const UNCONFIRMED = { writeConcernError: { code: 64, errmsg: 'waiting for replication timed out', codeName: 'WriteConcernFailed' } }
 
 export const FAULTS: Fault[] = [
-  { name: 'kill-service', title: 'SIGKILL of a service', holdMs: 1_000, inject: ({ replicas, random }) => killReplica(random.pick(replicas.all)) },
-  { name: 'kill-leader', title: 'SIGKILL of the relay\'s leader', holdMs: 1_000, inject: async ({ replicas }) => killReplica(await replicas.leader()) },
-  { name: 'kill-all', title: 'SIGKILL of all services', holdMs: 500, inject: killAll },
-  { name: 'kill-primary', title: 'SIGKILL of MongoDB\'s primary', holdMs: OUTAGE_MS, inject: async ({ cluster }) => kill((await cluster.primary()).part) },
-  { name: 'kill-ahead', title: 'SIGKILL of a primary that is ahead', holdMs: OUTAGE_MS, inject: killAhead },
-  { name: 'kill-kafka', title: 'SIGKILL of Kafka', holdMs: OUTAGE_MS, inject: ({ cluster }) => kill(cluster.kafka) },
-  { name: 'kill-redis', title: 'SIGKILL of Redis', holdMs: OUTAGE_MS, inject: ({ cluster }) => kill(cluster.redis) },
+  { name: 'kill-service', title: 'SIGKILL of a service', often: 110, holdMs: 1_000, inject: ({ replicas, random }) => killReplica(random.pick(replicas.all)) },
+  { name: 'kill-leader', title: 'SIGKILL of the relay\'s leader', often: 60, holdMs: 1_000, inject: async ({ replicas }) => killReplica(await replicas.leader()) },
+  { name: 'kill-all', title: 'SIGKILL of all services', often: 12, holdMs: 500, inject: killAll },
+  { name: 'kill-primary', title: 'SIGKILL of MongoDB\'s primary', often: 42, holdMs: OUTAGE_MS, inject: async ({ cluster }) => kill((await cluster.primary()).part) },
+  { name: 'kill-ahead', title: 'SIGKILL of a primary that is ahead', often: 12, holdMs: OUTAGE_MS, inject: killAhead },
+  { name: 'kill-kafka', title: 'SIGKILL of Kafka', often: 30, holdMs: OUTAGE_MS, inject: ({ cluster }) => kill(cluster.kafka) },
+  { name: 'kill-redis', title: 'SIGKILL of Redis', often: 30, holdMs: OUTAGE_MS, inject: ({ cluster }) => kill(cluster.redis) },
 
-  { name: 'stop-service', title: 'SIGSTOP of a service', holdMs: OUTAGE_MS, inject: ({ replicas, random }) => signalReplica(random.pick(replicas.all), 'SIGSTOP') },
-  { name: 'stop-leader', title: 'SIGSTOP of the relay\'s leader', holdMs: ZOMBIE_MS, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGSTOP') },
-  { name: 'stop-primary', title: 'SIGSTOP of MongoDB\'s primary', holdMs: ZOMBIE_MS, inject: async ({ cluster }) => pause((await cluster.primary()).part) },
-  { name: 'stop-kafka', title: 'SIGSTOP of Kafka', holdMs: ZOMBIE_MS, inject: ({ cluster }) => pause(cluster.kafka) },
-  { name: 'stop-redis', title: 'SIGSTOP of Redis', holdMs: OUTAGE_MS, inject: ({ cluster }) => pause(cluster.redis) },
+  { name: 'stop-service', title: 'SIGSTOP of a service', often: 20, holdMs: OUTAGE_MS, inject: ({ replicas, random }) => signalReplica(random.pick(replicas.all), 'SIGSTOP') },
+  { name: 'stop-leader', title: 'SIGSTOP of the relay\'s leader', often: 20, holdMs: ZOMBIE_MS, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGSTOP') },
+  { name: 'stop-primary', title: 'SIGSTOP of MongoDB\'s primary', often: 20, holdMs: ZOMBIE_MS, inject: async ({ cluster }) => pause((await cluster.primary()).part) },
+  { name: 'stop-kafka', title: 'SIGSTOP of Kafka', often: 20, holdMs: ZOMBIE_MS, inject: ({ cluster }) => pause(cluster.kafka) },
+  { name: 'stop-redis', title: 'SIGSTOP of Redis', often: 20, holdMs: OUTAGE_MS, inject: ({ cluster }) => pause(cluster.redis) },
 
-  { name: 'step-down', title: 'stepdown of MongoDB\'s primary', holdMs: 0, inject: stepDown },
-  { name: 'fail-closing', title: 'mongod cuts 20 inserts off', holdMs: 500, inject: (target) => failCommand(target, ['insert'], { closeConnection: true }, { times: 20 }) },
-  { name: 'fail-unconfirmed', title: 'mongod does not confirm 20 inserts', holdMs: 500, inject: (target) => failCommand(target, ['insert'], UNCONFIRMED, { times: 20 }) },
-  { name: 'fail-reads', title: 'mongod fails 40 look-ups and leases', holdMs: 1_000, inject: (target) => failCommand(target, ['find', 'findAndModify', 'getMore', 'aggregate'], PRIMARY_STEPPED_DOWN, { times: 40 }) },
-  { name: 'disk-full', title: 'mongod\'s disk is full', holdMs: 2_000, inject: (target) => failCommand(target, ['insert'], OUT_OF_DISK_SPACE, 'alwaysOn') },
+  { name: 'step-down', title: 'stepdown of MongoDB\'s primary', often: 6, holdMs: 0, inject: stepDown },
+  { name: 'fail-closing', title: 'mongod cuts 20 inserts off', often: 6, holdMs: 500, inject: (target) => failCommand(target, ['insert'], { closeConnection: true }, { times: 20 }) },
+  { name: 'fail-unconfirmed', title: 'mongod does not confirm 20 inserts', often: 6, holdMs: 500, inject: (target) => failCommand(target, ['insert'], UNCONFIRMED, { times: 20 }) },
+  { name: 'fail-reads', title: 'mongod fails 40 look-ups and leases', often: 6, holdMs: 1_000, inject: (target) => failCommand(target, ['find', 'findAndModify', 'getMore', 'aggregate'], PRIMARY_STEPPED_DOWN, { times: 40 }) },
+  { name: 'disk-full', title: 'mongod\'s disk is full', often: 6, holdMs: 2_000, inject: (target) => failCommand(target, ['insert'], OUT_OF_DISK_SPACE, 'alwaysOn') },
 
-  { name: 'cut-mongo', title: 'connections to MongoDB cut', holdMs: 0, inject: ({ cluster }) => cut(cluster.members.map(({ proxy }) => proxy)) },
-  { name: 'cut-primary', title: 'MongoDB\'s primary unreachable', holdMs: ZOMBIE_MS, inject: async ({ cluster }) => cut([(await cluster.primary()).proxy], true) },
-  { name: 'cut-redis', title: 'Redis unreachable', holdMs: OUTAGE_MS, inject: ({ cluster }) => cut([cluster.redisProxy], true) },
-  { name: 'cut-clients', title: 'connections to the services cut', holdMs: 0, inject: ({ replicas }) => cut(replicas.all.map(({ proxy }) => proxy)) },
+  { name: 'cut-mongo', title: 'connections to MongoDB cut', often: 6, holdMs: 0, inject: ({ cluster }) => cut(cluster.members.map(({ proxy }) => proxy)) },
+  { name: 'cut-primary', title: 'MongoDB\'s primary unreachable', often: 6, holdMs: ZOMBIE_MS, inject: async ({ cluster }) => cut([(await cluster.primary()).proxy], true) },
+  { name: 'cut-redis', title: 'Redis unreachable', often: 6, holdMs: OUTAGE_MS, inject: ({ cluster }) => cut([cluster.redisProxy], true) },
+  { name: 'cut-clients', title: 'connections to the services cut', often: 6, holdMs: 0, inject: ({ replicas }) => cut(replicas.all.map(({ proxy }) => proxy)) },
 
-  { name: 'die-before-commit', title: 'the leader dies between send and commit', holdMs: 1_000, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGUSR2') },
-  { name: 'hang-before-send', title: 'the leader hangs before it sends', holdMs: ZOMBIE_MS, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGIO') },
-  { name: 'hang-before-commit', title: 'the leader hangs between send and commit', holdMs: ZOMBIE_MS, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGWINCH') },
-  { name: 'clock', title: 'a service\'s clock is an hour ahead', holdMs: OUTAGE_MS, inject: turnClock }
+  { name: 'die-before-commit', title: 'the leader dies between send and commit', often: 10, holdMs: 1_000, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGUSR2') },
+  { name: 'hang-before-send', title: 'the leader hangs before it sends', often: 6, holdMs: ZOMBIE_MS, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGIO') },
+  { name: 'hang-before-commit', title: 'the leader hangs between send and commit', often: 6, holdMs: ZOMBIE_MS, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGWINCH') },
+  { name: 'clock', title: 'a service\'s clock is an hour ahead', often: 3, holdMs: OUTAGE_MS, inject: turnClock }
 ]

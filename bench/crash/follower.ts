@@ -6,6 +6,8 @@ import { atEnd } from '../prove/parts.ts'
 const nothing = (): void => {}
 const log = { debug: nothing, info: nothing, warn: nothing, error: nothing }
 
+const TOPIC = 'order-events'
+
 export type Follower = Awaited<ReturnType<typeof followTopic>>
 
 /** Reads the topic as it grows. It only serves the times of recovery. */
@@ -13,24 +15,39 @@ export async function followTopic (brokers: string) {
   const kafka = createKafka({ brokers: [brokers], clientId: 'crash', log })
   /** When each order's first event was here. */
   const seenAt = new Map<string, number>()
+  /** The offset after the last record of each partition that was here. */
+  const positions = new Map<number, string>()
   let consumer = await start()
   atEnd(() => consumer.stop())
 
   async function start () {
+    const groupId = `crash-${randomUUID()}`
+    if (positions.size > 0) await goOn(groupId)
     return await startOrderEventsConsumer({
       kafka,
-      groupId: `crash-${randomUUID()}`,
+      groupId,
+      topic: TOPIC,
       onBatch: async (batch) => {
         const now = performance.now()
-        for (const { event: { orderId } } of batch) if (!seenAt.has(orderId)) seenAt.set(orderId, now)
+        for (const { event: { orderId }, partition, offset } of batch) {
+          if (!seenAt.has(orderId)) seenAt.set(orderId, now)
+          positions.set(partition, String(BigInt(offset) + 1n))
+        }
       },
       onInvalid: async () => {}
     })
   }
 
+  async function goOn (groupId: string): Promise<void> {
+    const admin = kafka.admin()
+    await admin.connect()
+    await admin.setOffsets({ groupId, topic: TOPIC, partitions: [...positions].map(([partition, offset]) => ({ partition, offset })) })
+    await admin.disconnect()
+  }
+
   return {
     seenAt,
-    /** Reads from the beginning in a new group: the old one would first wait 30 s for the member that it lost with its broker. */
+    /** Reads on in a new group: the old one would first wait 30 s for the member that it lost with its broker. */
     async renew (): Promise<void> {
       consumer.stop().catch(() => {})
       consumer = await start()
