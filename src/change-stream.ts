@@ -1,6 +1,5 @@
-import { Long, type Db, type Document, type Timestamp } from 'mongodb'
-import { within } from './deadline.ts'
-import { toLong } from './models.ts'
+import type { Db, Document, Timestamp } from 'mongodb'
+import { createCursor, type CursorBatch } from './cursor.ts'
 
 /*
  * A change stream read batch by batch. The driver's own ChangeStream hands over one event a promise and hides both where a
@@ -38,25 +37,17 @@ export interface ChangeStreamReader {
 export async function openChangeStream ({ db, collection, pipeline, position, batchSize }: {
   db: Db, collection: string, pipeline: Document[], position: StreamPosition, batchSize: number
 }): Promise<ChangeStreamReader> {
-  // A cursor can be read only in the session that opened it, and by default each command gets one of its own.
-  const session = db.client.startSession()
-  let cursorId = Long.ZERO
+  const cursor = createCursor({ db, collection, answerMsMax: ANSWER_MS_MAX })
   let first: ChangeBatch | undefined
 
-  async function command (body: Document, waitMs: number): Promise<ChangeBatch> {
-    const { cursor } = await within(waitMs + ANSWER_MS_MAX, 'MongoDB\'s answer', db.command(body, { session }))
-    cursorId = toLong(cursor.id)
-    return { events: cursor.firstBatch ?? cursor.nextBatch, token: cursor.postBatchResumeToken }
-  }
-
   try {
-    first = await command({
+    first = batchOf(await cursor.open({
       aggregate: collection,
       pipeline: [{ $changeStream: { ...position } }, ...pipeline],
       cursor: { batchSize }
-    }, 0)
+    }))
   } catch (error) {
-    await session.endSession()
+    await cursor.close()
     throw error
   }
 
@@ -67,8 +58,8 @@ export async function openChangeStream ({ db, collection, pipeline, position, ba
       return batch
     }
     first = undefined
-    if (cursorId.isZero()) throw new Error('the change stream has ended: the collection was dropped or renamed')
-    return command({ getMore: cursorId, collection, batchSize, maxTimeMS: awaitMs }, awaitMs)
+    if (cursor.ended) throw new Error('the change stream has ended: the collection was dropped or renamed')
+    return batchOf(await cursor.more(batchSize, awaitMs))
   }
 
   return {
@@ -77,10 +68,10 @@ export async function openChangeStream ({ db, collection, pipeline, position, ba
       batch.catch(() => {}) // who fetches ahead meets the error when he awaits the batch, if he does
       return batch
     },
-
-    async close () {
-      if (!cursorId.isZero()) await within(ANSWER_MS_MAX, 'MongoDB\'s answer', db.command({ killCursors: collection, cursors: [cursorId] }, { session })).catch(() => {})
-      await session.endSession().catch(() => {})
-    }
+    close: cursor.close
   }
+}
+
+function batchOf ({ documents, postBatchResumeToken }: CursorBatch): ChangeBatch {
+  return { events: documents, token: postBatchResumeToken! }
 }

@@ -1,7 +1,7 @@
-import { Long, MongoServerError, type Db, type Document, type ObjectId, type Timestamp } from 'mongodb'
-import { within } from './deadline.ts'
+import { MongoServerError, type Db, type ObjectId, type Timestamp } from 'mongodb'
+import { createCursor, type CursorBatch } from './cursor.ts'
 import type { IdSet } from './id-set.ts'
-import { toLong, writtenByUs } from './models.ts'
+import { writtenByUs } from './models.ts'
 
 const BATCH_IDS = 10_000
 /** Orders that an older service left may have to be passed over between two of ours. */
@@ -17,32 +17,24 @@ export async function readOrderIds ({ db, collection, range: { after, before }, 
   db: Db, collection: string, range: { after: ObjectId, before?: ObjectId | undefined }, at?: Timestamp | undefined, set: IdSet, signal: AbortSignal
 }): Promise<void> {
   // With causal consistency the driver would add a second time to read at.
-  const session = db.client.startSession({ causalConsistency: false })
-  let cursorId = Long.ZERO
-
-  async function command (body: Document): Promise<void> {
-    const { cursor } = await within(ANSWER_MS_MAX, 'MongoDB\'s answer', db.command(body, { session }))
-    cursorId = toLong(cursor.id)
-    for (const { _id } of cursor.firstBatch ?? cursor.nextBatch) if (!set.full) set.add(_id)
-  }
-
+  const cursor = createCursor({ db, collection, answerMsMax: ANSWER_MS_MAX, session: { causalConsistency: false } })
+  const add = ({ documents }: CursorBatch): void => { for (const { _id } of documents) if (!set.full) set.add(_id) }
   try {
-    await command({
+    add(await cursor.open({
       find: collection,
       filter: { _id: { $gt: after, ...(before === undefined ? {} : { $lt: before }) }, ...writtenByUs() },
       projection: { _id: 1 },
       sort: { _id: 1 },
       batchSize: BATCH_IDS,
       readConcern: at === undefined ? { level: 'majority' } : { level: 'snapshot', atClusterTime: at }
-    })
-    while (!cursorId.isZero() && !set.full && !signal.aborted) await command({ getMore: cursorId, collection, batchSize: BATCH_IDS })
+    }))
+    while (!cursor.ended && !set.full && !signal.aborted) add(await cursor.more(BATCH_IDS))
   } catch (error) {
     if (error instanceof MongoServerError && SNAPSHOT_TOO_OLD.includes(Number(error.code))) {
       throw new Error('the comparison took longer than MongoDB keeps a snapshot (minSnapshotHistoryWindowInSeconds); it starts over, and finds what it has sent by now', { cause: error })
     }
     throw error
   } finally {
-    if (!cursorId.isZero()) await within(ANSWER_MS_MAX, 'MongoDB\'s answer', db.command({ killCursors: collection, cursors: [cursorId] }, { session })).catch(() => {})
-    await session.endSession().catch(() => {})
+    await cursor.close()
   }
 }

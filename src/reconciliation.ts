@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { ObjectId, Timestamp, type Collection, type Db } from 'mongodb'
-import type { Kafka } from 'kafkajs'
+import type { Kafka, KafkaMessage } from 'kafkajs'
+import { ORDER_PLACED } from '../schemas/event.ts'
 import { timeOfToken } from './change-stream.ts'
 import { deadline } from './deadline.ts'
 import { createIdSet, type IdSet } from './id-set.ts'
@@ -8,8 +9,8 @@ import type { Logger } from './log.ts'
 import { isOrderDocument, toRecord, type OrderDocument, type OrderRecord } from './models.ts'
 import { readOrderIds } from './order-ids.ts'
 import type { Checkpoint } from './relay-topics.ts'
-import { readPublishedIds } from './topic-ids.ts'
 import type { TopicIdentity } from './topic-identity.ts'
+import { readRanges, topicRanges } from './topic-reader.ts'
 import { judge, MARGIN_MS, msOf, type Verdict } from './verdict.ts'
 
 /*
@@ -83,7 +84,8 @@ export async function reconcile ({ db, collection, kafka, topic, known, exact, i
       await readOrderIds({ db, collection: collection.collectionName, range: { after, before }, at, set: ids, signal })
       if (signal.aborted) return undefined
       if (ids.size > 0) {
-        await readPublishedIds({ kafka, topic, fromMs: readFromMs, onId: ids.mark, signal })
+        const ranges = await topicRanges(kafka, topic, readFromMs)
+        await readRanges({ kafka, topic, ranges, signal, onRecord: (record) => { if (tellsOfOrder(record)) ids.mark(String(record.key)) } })
         counts.compared += ids.size
         await handle(ids, await judge({ kafka, topic, identity, readFromMs, earlier, notBefore: reconciling.notBefore }))
         last = ids.last()!
@@ -187,6 +189,11 @@ export async function reconcile ({ db, collection, kafka, topic, known, exact, i
   } finally {
     clearInterval(progress)
   }
+}
+
+/** Foreign records, of other types of events, may be on the topic too. */
+function tellsOfOrder ({ key, headers }: KafkaMessage): boolean {
+  return key !== null && String(headers?.ce_type ?? ORDER_PLACED) === ORDER_PLACED
 }
 
 /** The greatest id that is older than a time. */

@@ -1,8 +1,8 @@
 import type { Kafka } from 'kafkajs'
 import { createPartitionOf } from './kafka.ts'
 import type { Checkpoint } from './relay-topics.ts'
-import { retainedRecords } from './topic-ids.ts'
 import type { TopicIdentity } from './topic-identity.ts'
+import { topicRanges } from './topic-reader.ts'
 
 /** Between the times that different machines give to one order: in its id, in the oplog, in its record. */
 export const MARGIN_MS = 3_600_000
@@ -30,7 +30,7 @@ export interface Evidence {
 export async function judge ({ kafka, topic, identity, readFromMs, earlier, notBefore }: Evidence): Promise<Verdict> {
   const partitionOf = createPartitionOf(identity.ends.length)
   const completeSince = async (ms: number, isSame: boolean): Promise<boolean[]> =>
-    (await retainedRecords(kafka, topic, ms)).map(({ low, from }) => isSame && (low === 0 || from > low))
+    (await topicRanges(kafka, topic, ms)).map(({ low, start }) => isSame && (low === 0 || start > low))
 
   const window = await completeSince(readFromMs, identity.since <= readFromMs)
   // What is younger may have been sent by the earlier reconciliation.

@@ -3,7 +3,7 @@ import type { KafkaMessage } from 'kafkajs'
 import t, { type Test } from 'tap'
 import { audit } from '../tools/audit-run.ts'
 import { replay } from '../tools/replay-run.ts'
-import { readRanges, topicRanges } from '../tools/topic-reader.ts'
+import { readRanges, topicRanges } from '../src/topic-reader.ts'
 import { aNewOrder, collectEvents, eventually, newNamespace, post, startService } from './helper.ts'
 import { kafka, run } from './tools.ts'
 
@@ -21,7 +21,7 @@ async function startLeader (t: Test, count: number) {
 /** All that is on a topic, by key; a key that is there twice fails. */
 async function recordsOn (topic: string): Promise<Map<string, KafkaMessage>> {
   const records: KafkaMessage[] = []
-  await readRanges({ kafka, topic, ranges: await topicRanges(kafka, topic), signal: new AbortController().signal, onRecord: (message) => { records.push(message) }, onProgress () {} })
+  await readRanges({ kafka, topic, ranges: await topicRanges(kafka, topic), signal: new AbortController().signal, onRecord: (message) => { records.push(message) } })
   const byKey = new Map(records.map((message) => [String(message.key), message]))
   if (byKey.size !== records.length) throw new Error(`${records.length} records of ${byKey.size} orders`)
   return byKey

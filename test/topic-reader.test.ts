@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import '../src/kafka-client.ts'
-import { readRanges, topicRanges } from '../tools/topic-reader.ts'
+import { readRanges, topicRanges } from '../src/topic-reader.ts'
 import { newNamespace } from './helper.ts'
 import { kafka, produce } from './tools.ts'
 
@@ -19,7 +19,7 @@ async function startTransaction (t: Test) {
   await transaction.send({ topic, messages: [{ key: 'open', value: '2' }] })
   const ranges = await topicRanges(kafka, topic)
   const keys: string[] = []
-  const read = readRanges({ kafka, topic, ranges, signal: new AbortController().signal, onRecord: ({ key }) => { keys.push(String(key)) }, onProgress () {} })
+  const read = readRanges({ kafka, topic, ranges, signal: new AbortController().signal, onRecord: ({ key }) => { keys.push(String(key)) } })
   return { transaction, ranges, keys, read }
 }
 

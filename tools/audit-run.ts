@@ -3,6 +3,7 @@ import type { Collection } from 'mongodb'
 import { createPartitionOf } from '../src/kafka.ts'
 import { deadline, within } from '../src/deadline.ts'
 import type { OrderDocument } from '../src/models.ts'
+import { readRanges, topicRanges, type PartitionRange } from '../src/topic-reader.ts'
 import { createAuditReport, type Kind } from './audit-report.ts'
 import { createSlice, type Slice } from './audit-slice.ts'
 import { CannotRun } from './cannot-run.ts'
@@ -11,7 +12,6 @@ import { ordersAhead, relayProgress, type RelayProgress } from './relay-progress
 import { openRepair } from './repair.ts'
 import { createdMs, rangeFilter, storedOrders, timeFrom, type Range } from './stored-orders.ts'
 import type { Tool, Workshop } from './tool.ts'
-import { readRanges, topicRanges, type PartitionRange } from './topic-reader.ts'
 
 /*
  * Holds the topic against MongoDB: each order of this service must be there once, as it is stored, and nothing else. The order

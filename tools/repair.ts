@@ -5,9 +5,9 @@ import { deadline } from '../src/deadline.ts'
 import { openOrderEventsProducer } from '../src/kafka.ts'
 import { isOrderDocument, toRecord, type OrderDocument } from '../src/models.ts'
 import { readCheckpoint, relayNames } from '../src/relay-topics.ts'
+import { topicRanges } from '../src/topic-reader.ts'
 import { CannotRun } from './cannot-run.ts'
 import { progressOf, relayProgress, type RelayProgress } from './relay-progress.ts'
-import { topicRanges } from './topic-reader.ts'
 
 /*
  * Sends what is missing, and why that makes no second event, whoever else is at work:

@@ -53,12 +53,14 @@ export const replay: Tool<ReplayOptions> = {
     let last = after
     let batch: Message[] = []
     let bytes = 0
-    const begun = performance.now()
+    let due = 0
 
     async function send (): Promise<void> {
       if (batch.length === 0) return
-      await delay(Math.max(0, begun + sent / rate * 1000 - performance.now()), undefined, { signal }).catch(() => {})
+      await delay(Math.max(0, due - performance.now()), undefined, { signal }).catch(() => {})
       if (signal.aborted) return
+      // What a slow answer cost is not made up for: that would be a burst.
+      due = performance.now() + batch.length / rate * 1000
       const topicMessages = [{ topic: to, messages: batch }]
       assertWritten(topicMessages, await within(SEND_MS_MAX, 'Kafka\'s answer', producer.sendBatch({ acks: -1, topicMessages })))
       sent += batch.length

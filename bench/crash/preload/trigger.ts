@@ -2,7 +2,7 @@
  * Loaded into each service of the campaign, before it (`node --import`). At the process's next Kafka transaction it dies between
  * sending and commit (SIGUSR2), hangs there until somebody sends SIGCONT (SIGWINCH), or hangs before it sends (SIGIO).
  */
-import { Kafka } from 'kafkajs'
+import { wrapTransactions } from './transactions.ts'
 
 let next: { signal: 'SIGKILL' | 'SIGSTOP', before: 'send' | 'commit' } | undefined
 process.on('SIGUSR2', () => { next = { signal: 'SIGKILL', before: 'commit' } })
@@ -16,24 +16,13 @@ function suffer (before: 'send' | 'commit'): void {
   process.kill(process.pid, signal)
 }
 
-const producer = Kafka.prototype.producer
-Kafka.prototype.producer = function (config) {
-  const made = producer.call(this, config)
-  return {
-    ...made,
-    async transaction () {
-      const transaction = await made.transaction()
-      return {
-        ...transaction,
-        async sendBatch (batch) {
-          suffer('send')
-          return await transaction.sendBatch(batch)
-        },
-        async commit () {
-          suffer('commit')
-          await transaction.commit()
-        }
-      }
-    }
+wrapTransactions((transaction) => ({
+  async sendBatch (batch) {
+    suffer('send')
+    return await transaction.sendBatch(batch)
+  },
+  async commit () {
+    suffer('commit')
+    await transaction.commit()
   }
-}
+}))

@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Kafka, KafkaMessage } from 'kafkajs'
-import { within } from '../src/deadline.ts'
-import { forgetGroup } from '../src/relay-topics.ts'
-import { CannotRun } from './cannot-run.ts'
+import { within } from './deadline.ts'
+import { forgetGroup } from './relay-topics.ts'
 
 /** A low above 0 means that retention has removed what was before it. Reading begins at `start`, which is not before `low`. */
 export interface PartitionRange { low: number, start: number, high: number }
@@ -21,11 +20,11 @@ export async function topicRanges (kafka: Kafka, topic: string, sinceMs?: number
   const admin = kafka.admin()
   const ask = async (): Promise<PartitionRange[]> => {
     await admin.connect()
-    if (!(await admin.listTopics()).includes(topic)) throw new CannotRun(`there is no topic ${topic}: is KAFKA_TOPIC right?`)
+    if (!(await admin.listTopics()).includes(topic)) throw new Error(`there is no topic ${topic}: is KAFKA_TOPIC right?`)
     const ranges: PartitionRange[] = []
     for (const { partition, low, high } of await admin.fetchTopicOffsets(topic)) ranges[partition] = { low: Number(low), start: Number(low), high: Number(high) }
     if (sinceMs !== undefined) {
-      for (const { partition, offset } of await admin.fetchTopicOffsetsByTimestamp(topic, sinceMs)) {
+      for (const { partition, offset } of await admin.fetchTopicOffsetsByTimestamp(topic, Math.max(0, sinceMs))) {
         const range = ranges[partition]!
         range.start = Math.min(Math.max(range.low, Number(offset)), range.high)
       }
@@ -46,7 +45,7 @@ export async function readRanges ({ kafka, topic, ranges, signal, onRecord, onPr
   ranges: PartitionRange[]
   signal: AbortSignal
   onRecord: (message: KafkaMessage, partition: number) => void
-  onProgress: (read: number, all: number) => void
+  onProgress?: (read: number, all: number) => void
 }): Promise<void> {
   const all = ranges.reduce((sum, { start, high }) => sum + high - start, 0)
   const positions = ranges.map(({ start }) => start)
@@ -56,22 +55,26 @@ export async function readRanges ({ kafka, topic, ranges, signal, onRecord, onPr
   const groupId = `${topic}.reader.${randomUUID()}`
   const consumer = kafka.consumer({ groupId, readUncommitted: false, allowAutoTopicCreation: false, maxWaitTimeInMs: FETCH_WAIT_MS })
   let idle: NodeJS.Timeout | undefined
+  let told: (() => void) | undefined
   try {
     await within(ADMIN_MS_MAX, 'Kafka', consumer.connect())
     await consumer.subscribe({ topic, fromBeginning: true })
     await new Promise<void>((resolve, reject) => {
       const moved = (): void => {
         clearTimeout(idle)
-        idle = setTimeout(() => reject(new CannotRun(`the topic ${topic} could not be read to its end: nothing came for ${IDLE_MS_MAX / 1000} s`)), IDLE_MS_MAX)
+        idle = setTimeout(() => reject(new Error(`the topic ${topic} could not be read to its end: nothing came for ${IDLE_MS_MAX / 1000} s`)), IDLE_MS_MAX)
       }
       moved()
-      signal.addEventListener('abort', () => reject(new CannotRun('it was told to end')), { once: true })
+      const stop = (): void => reject(new Error('it was told to end'))
+      if (signal.aborted) return stop()
+      signal.addEventListener('abort', stop, { once: true })
+      told = () => signal.removeEventListener('abort', stop)
       consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error))
       // It also comes for a batch that holds nothing but aborted records and the marks of transactions, so it tells the end.
       consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload: { partition, lastOffset } }) => {
         positions[partition] = Math.max(positions[partition]!, Number(lastOffset) + 1)
         moved()
-        onProgress(all - left(), all)
+        onProgress?.(all - left(), all)
         if (left() === 0) resolve()
       })
       consumer.run({
@@ -90,7 +93,8 @@ export async function readRanges ({ kafka, topic, ranges, signal, onRecord, onPr
     })
   } finally {
     clearTimeout(idle)
+    told?.()
     await within(ADMIN_MS_MAX, 'the end of the reader', consumer.disconnect()).catch(() => {})
-    await forgetGroup(kafka, groupId)
+    forgetGroup(kafka, groupId) // nobody waits for it
   }
 }
