@@ -21,6 +21,8 @@ export function createTopics (brokers: string) {
     await consumer.connect()
     await consumer.subscribe({ topic, fromBeginning: true })
     const joined = new Promise<void>((resolve) => { consumer.on(consumer.events.GROUP_JOIN, () => resolve()) })
+    const crashed = new Promise<never>((_resolve, reject) => { consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error)) })
+    crashed.catch(() => {}) // told by the count, if it comes later
     await consumer.run({
       autoCommit: false,
       partitionsConsumedConcurrently: PARTITIONS,
@@ -29,7 +31,7 @@ export function createTopics (brokers: string) {
         for (const { key } of batch.messages) onRecord(String(key), at)
       }
     })
-    await joined
+    await Promise.race([joined, crashed])
     return () => consumer.disconnect()
   }
 

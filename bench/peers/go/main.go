@@ -89,7 +89,11 @@ func main() {
 	must(client.Ping(ctx, nil))
 	redisOptions, err := redis.ParseURL(os.Getenv("REDIS_URL"))
 	must(err)
-	producer, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(os.Getenv("KAFKA_BROKERS"), ",")...))
+	producer, err := kgo.NewClient(
+		kgo.SeedBrokers(strings.Split(os.Getenv("KAFKA_BROKERS"), ",")...),
+		// The default is snappy, which subscribers with kafkajs can't read as it stands.
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
+	)
 	must(err)
 	journaled := true
 	concern := &writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: &journaled}
