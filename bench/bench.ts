@@ -27,18 +27,25 @@ import { medianOf, type Results } from './report/results.ts'
 const MEASUREMENTS: Measurement[] = [POSTS_64, POSTS_256, OPEN_LOOP, MIXED, GET_HOT, GET_UNIFORM, GET_COLD, LIST, LIST_MILLION, LAG, DRAIN, START, IDLE]
 const DIR = resolve('.local', 'bench')
 const PARTS = join(DIR, 'parts')
+/** Half as long as what is measured, and never less than code takes to be compiled. */
 const WARM_UP_SHARE = 0.5
+const WARM_UP_SECONDS_MIN = 1
 
+const interrupted = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.once(signal, () => { endAll().finally(() => process.exit(1)) })
+  process.once(signal, () => {
+    interrupted.abort(new Error(signal))
+    endAll().finally(() => process.exit(1))
+  })
 }
 
 const { rounds, seconds, quick, write, measurements } = chosen()
+const warmUpSeconds = Math.max(WARM_UP_SECONDS_MIN, seconds * WARM_UP_SHARE)
 const begun = performance.now()
 const load = loadavg()[0]!.toFixed(1)
 const header = [
   `${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), ${(totalmem() / 2 ** 30).toFixed(0)} GiB, ${process.platform} ${process.arch}, Node ${process.version}, load ${load} before`,
-  `${rounds} ${rounds === 1 ? 'round' : 'rounds'}, ${seconds} s for each phase after ${seconds * WARM_UP_SHARE} s to warm up`
+  `${rounds} ${rounds === 1 ? 'round' : 'rounds'}, ${seconds} s for each phase after ${warmUpSeconds} s to warm up`
 ]
 const results: Results = {}
 let contestants = CONTESTANTS
@@ -69,14 +76,15 @@ async function measure (): Promise<void> {
     await endPartsIn(PARTS)
     const stage = await prepareStage(PARTS, {
       phaseMs: seconds * 1000,
-      warmUpMs: seconds * 1000 * WARM_UP_SHARE,
+      warmUpMs: warmUpSeconds * 1000,
       quick,
       measured: (measurement, contestant, figure) => medianOf(results, measurement, contestant, figure)
     })
-    failures = await runRounds(stage, { measurements, contestants, rounds, results, onRun: (text) => console.log(text) })
+    failures = await runRounds(stage, { measurements, contestants, rounds, results, signal: interrupted.signal, onRun: (text) => console.log(text) })
     await endAll()
     await rm(PARTS, { recursive: true, force: true })
   } catch (error) {
+    if (interrupted.signal.aborted) return await new Promise(() => {}) // until all that was started has ended, and this with it
     failures.push((error as Error).message)
   }
 }
