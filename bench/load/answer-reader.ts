@@ -35,11 +35,12 @@ export function createAnswerReader (onFirstByte: () => void, onAnswer: OnAnswer)
   /** @returns where the body begins, or the end of what is here */
   function readHead (data: Buffer, at: number): number {
     if (head === '') onFirstByte()
-    const before = head.length
     head += data.toString('latin1', at)
     const end = head.indexOf(HEAD_END)
     if (end === -1) return data.length
     status = Number(head.slice(STATUS_AT, STATUS_AT + 3))
+    const before = head.length - (data.length - at)
+    head = head.slice(0, end) // what follows may be another answer
     const length = LENGTH.exec(head)
     if (length !== null) {
       state = 'length'

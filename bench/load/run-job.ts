@@ -22,38 +22,48 @@ export async function runJob ({ port, connections, pace, requests }: Job, signal
   let bytes = 0
   let sent = 0
   let lastAnswerAt = 0
+  let end = Infinity
   const closed = !('perSecond' in pace)
-  const count = 'count' in pace ? pace.count : Infinity
-  const onAnswer = closed ? sendNext : (connection: Connection) => { free.push(connection) }
-
+  const count = 'count' in pace ? pace.count : closed ? Infinity : Math.floor(pace.perSecond * pace.ms / 1000)
+  const isOver = (): boolean => signal.aborted || sent >= count || performance.now() >= end
   const fail = (what: string): void => { failures.set(what, (failures.get(what) ?? 0) + 1) }
-  const opened = await Promise.all(Array.from({ length: connections }, () => openConnection(port, {
-    answer (connection, status, id, length, firstByteMs) {
-      const request = underWay.get(connection)!
-      underWay.delete(connection)
-      lastAnswerAt = performance.now()
-      latencies.push(lastAnswerAt - request.dueAt)
-      firstBytes.push(firstByteMs)
-      bytes += length
-      if (request.post && status === 201 && id !== '') {
-        created.push(id)
-        createdAt.push(performance.timeOrigin + lastAnswerAt)
-      } else if (request.post || status !== 200) {
-        fail(`${request.post ? 'POST' : 'GET'} ${status}${status === 201 ? ' without an id' : ''}`)
-      }
-      onAnswer(connection)
-    },
-    failure (connection, error) {
-      fail(error.message)
-      underWay.delete(connection)
-      free = free.filter((other) => other !== connection)
-    }
-  })))
+  const opened = new Set<Connection>()
+  async function open (): Promise<void> {
+    const connection = await openConnection(port, { answer: onWholeAnswer, failure: onFailure })
+    opened.add(connection)
+    free.push(connection)
+  }
 
+  function onWholeAnswer (connection: Connection, status: number, id: string, length: number, firstByteMs: number): void {
+    const request = underWay.get(connection)!
+    underWay.delete(connection)
+    lastAnswerAt = performance.now()
+    latencies.push(lastAnswerAt - request.dueAt)
+    firstBytes.push(firstByteMs)
+    bytes += length
+    if (request.post && status === 201 && id !== '') {
+      created.push(id)
+      createdAt.push(performance.timeOrigin + lastAnswerAt)
+    } else if (request.post || status !== 200) {
+      fail(`${request.post ? 'POST' : 'GET'} ${status}${status === 201 ? ' without an id' : ''}`)
+    }
+    if (closed && !isOver()) send(connection, performance.now())
+    else free.push(connection)
+  }
+
+  function onFailure (connection: Connection, error: Error): void {
+    opened.delete(connection)
+    free = free.filter((other) => other !== connection)
+    if (underWay.delete(connection)) fail(error.message)
+    // A server may close what has been idle for its keep-alive time: nobody waits for an answer there.
+    else if (!isOver()) open().catch((reason: Error) => fail(reason.message))
+  }
+
+  await Promise.all(Array.from({ length: connections }, open))
   const cpuBefore = process.cpuUsage()
   const start = performance.now()
-  const end = start + ('ms' in pace ? pace.ms : Infinity)
-  const isOver = (): boolean => signal.aborted || sent >= count || performance.now() >= end
+  // What was due and found no free connection is sent late, and counts as late.
+  end = start + ('ms' in pace ? pace.ms : Infinity) + (closed ? 0 : LAST_ANSWERS_MS_MAX)
 
   function send (connection: Connection, dueAt: number): void {
     const request = nextRequest()
@@ -62,19 +72,16 @@ export async function runJob ({ port, connections, pace, requests }: Job, signal
     connection.send(request)
   }
 
-  function sendNext (connection: Connection): void {
-    if (!isOver()) send(connection, performance.now())
-  }
-
   if (closed) {
-    opened.forEach(sendNext)
+    for (const connection of free.splice(0)) if (!isOver()) send(connection, performance.now())
     while (!isOver() && underWay.size > 0) await delay(TICK_MS * 5)
   } else {
-    // The one that has been free for longest goes first: else some would idle until the server closes them.
-    free = opened
+    const dueAt = (): number => start + sent / pace.perSecond * 1000
     for (let now = start; !isOver() && failures.size === 0; await delay(TICK_MS), now = performance.now()) {
-      for (let dueAt = start + sent / pace.perSecond * 1000; dueAt <= now && free.length > 0; dueAt = start + sent / pace.perSecond * 1000) send(free.shift()!, dueAt)
+      // The one that has been free for longest goes first: else some would idle until the server closes them.
+      while (dueAt() <= now && sent < count && free.length > 0) send(free.shift()!, dueAt())
     }
+    if (sent < count && !signal.aborted) fail(`${count - sent} requests that were never sent`)
   }
   for (const limit = performance.now() + LAST_ANSWERS_MS_MAX; underWay.size > 0; await delay(TICK_MS)) {
     if (performance.now() < limit) continue
