@@ -53,11 +53,14 @@ export function launch (dir: string, settings: Settings = {}, command = [process
     await endPartsIn(dir)
   })
 
-  /** @returns ms from the launch until /readyz says 200 */
-  async function ready (): Promise<number> {
+  /**
+   * @param url for another command than the service's, with the status that says that it is ready
+   * @returns ms from the launch until /readyz says 200
+   */
+  async function ready (url = `${service.operationsUrl}/readyz`, readyStatus = 200): Promise<number> {
     while (performance.now() - begun < READY_MS_MAX) {
       if (ended !== undefined) throw new Error(`the service ended with ${ended}: ${output.trim()}`)
-      if (await fetch(`${service.operationsUrl}/readyz`).then(({ status }) => status === 200, () => false)) return performance.now() - begun
+      if (await fetch(url).then(({ status }) => status === readyStatus, () => false)) return performance.now() - begun
       await delay(POLL_MS)
     }
     throw new Error(`the service was not ready within ${READY_MS_MAX} ms: ${output.trim()}`)

@@ -1,0 +1,90 @@
+import type { Contestant } from './contestants.ts'
+import type { Figures, Measurement } from './measurement.ts'
+import { ALL_ORDERS, perSecond } from './posts.ts'
+import { cpuSeconds } from './process.ts'
+import type { Stage } from './stage.ts'
+import { withTrial } from './trial.ts'
+
+const CONNECTIONS = 64
+const ORDERS = 10_000
+const HOT_ORDERS = 100
+const POST_SHARE = 0.1
+const EVERYONE: Contestant['kind'][] = ['service', 'peer', 'ceiling']
+
+async function gets (stage: Stage, contestant: Contestant, ids: number): Promise<Figures> {
+  return withTrial(stage, contestant, { orders: contestant.kind === 'ceiling' ? ids : ORDERS }, async (trial) => {
+    const requests = { kind: 'gets' as const, ids: trial.ids.slice(0, ids) }
+    // Each once, so that all are where they can be found, however short the warm-up is.
+    await trial.load(CONNECTIONS, { count: ids }, { ...requests, inTurn: true })
+    await trial.load(CONNECTIONS, { ms: stage.warmUpMs }, requests)
+    const cpuBefore = cpuSeconds(trial.process.pid)
+    const result = await trial.load(CONNECTIONS, { ms: stage.phaseMs }, requests)
+    return {
+      perSecond: perSecond(result),
+      p99Ms: result.latencyMs.p99,
+      cpuSecondsPer1000: (cpuSeconds(trial.process.pid) - cpuBefore) / result.answers * 1000,
+      generatorCores: result.cpuSeconds / result.ms * 1000
+    }
+  })
+}
+
+const shared = { figure: 'perSecond', unit: 'GET/s' }
+
+export const GET_HOT: Measurement = {
+  ...shared,
+  name: 'get-hot',
+  title: `GET of ${HOT_ORDERS} orders`,
+  kinds: EVERYONE,
+  quick: true,
+  run: (stage, contestant) => gets(stage, contestant, HOT_ORDERS)
+}
+
+export const GET_UNIFORM: Measurement = {
+  ...shared,
+  name: 'get-uniform',
+  title: `GET of ${ORDERS.toLocaleString('en')} orders`,
+  kinds: EVERYONE,
+  quick: false,
+  run: (stage, contestant) => gets(stage, contestant, ORDERS)
+}
+
+/** The process is new and Redis empty. The warm-up reads other orders, so that what is measured are the caches and not the compiler. */
+export const GET_COLD: Measurement = {
+  ...shared,
+  name: 'get-cold',
+  title: `GET of ${ORDERS.toLocaleString('en')} orders, each once, caches empty`,
+  kinds: ALL_ORDERS,
+  quick: true,
+  run: (stage, contestant) => withTrial(stage, contestant, { orders: 2 * ORDERS }, async (trial) => {
+    await trial.load(CONNECTIONS, { count: ORDERS }, { kind: 'gets', ids: trial.ids.slice(ORDERS), inTurn: true })
+    const cpuBefore = cpuSeconds(trial.process.pid)
+    const result = await trial.load(CONNECTIONS, { count: ORDERS }, { kind: 'gets', ids: trial.ids.slice(0, ORDERS), inTurn: true })
+    return {
+      perSecond: perSecond(result),
+      p99Ms: result.latencyMs.p99,
+      cpuSecondsPer1000: (cpuSeconds(trial.process.pid) - cpuBefore) / result.answers * 1000
+    }
+  })
+}
+
+export const MIXED: Measurement = {
+  name: 'mixed',
+  title: '90 % GET, 10 % POST',
+  kinds: ALL_ORDERS,
+  figure: 'perSecond',
+  unit: 'requests/s',
+  quick: true,
+  run: (stage, contestant) => withTrial(stage, contestant, { orders: ORDERS }, async (trial) => {
+    const requests = { kind: 'mixed' as const, ids: trial.ids, postShare: POST_SHARE }
+    await trial.load(CONNECTIONS, { count: ORDERS }, { kind: 'gets', ids: trial.ids, inTurn: true })
+    const warm = await trial.load(CONNECTIONS, { ms: stage.warmUpMs }, requests)
+    const cpuBefore = cpuSeconds(trial.process.pid)
+    const result = await trial.load(CONNECTIONS, { ms: stage.phaseMs }, requests)
+    await trial.expectStoredAndTold([...warm.created, ...result.created])
+    return {
+      perSecond: perSecond(result),
+      p99Ms: result.latencyMs.p99,
+      cpuSecondsPer1000: (cpuSeconds(trial.process.pid) - cpuBefore) / result.answers * 1000
+    }
+  })
+}

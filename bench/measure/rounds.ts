@@ -1,0 +1,44 @@
+import { within } from '../../src/deadline.ts'
+import type { Results } from '../report/results.ts'
+import type { Contestant } from './contestants.ts'
+import type { Measurement } from './measurement.ts'
+import type { Stage } from './stage.ts'
+
+/** All waits inside have bounds of their own; this is for what nobody thought of. */
+const RUN_MS_MAX = 10 * 60_000
+
+export interface Plan {
+  measurements: Measurement[]
+  contestants: Contestant[]
+  rounds: number
+  results: Results
+  /** Ends it, whatever is at work then. */
+  signal: AbortSignal
+  /** Told after each run. */
+  onRun: (text: string) => void
+}
+
+/** Each measurement with one contestant after the other, each round beginning with another one. @returns what failed */
+export async function runRounds (stage: Stage, { measurements, contestants, rounds, results, signal, onRun }: Plan): Promise<string[]> {
+  const failures: string[] = []
+  for (let round = 0; round < rounds; round++) {
+    const rotated = contestants.map((_contestant, index) => contestants[(index + round) % contestants.length]!)
+    for (const measurement of measurements.filter(({ roundsMax = Infinity }) => round < roundsMax)) {
+      for (const contestant of rotated.filter(({ kind }) => measurement.kinds.includes(kind))) {
+        signal.throwIfAborted()
+        const what = `round ${round + 1}, ${measurement.name}, ${contestant.name}`
+        try {
+          const figures = await within(RUN_MS_MAX, what, measurement.run(stage, contestant))
+          const rows = (results[measurement.name] ??= {})[contestant.name] ??= []
+          rows[round] = figures
+          onRun(`${what}: ${Object.entries(figures).map(([name, value]) => `${name} ${Number(value.toPrecision(4))}`).join(', ')}`)
+        } catch (error) {
+          signal.throwIfAborted()
+          failures.push(`${what}: ${(error as Error).message}`)
+          onRun(`${what}: FAILED: ${(error as Error).message}`)
+        }
+      }
+    }
+  }
+  return failures
+}
