@@ -33,6 +33,7 @@ const { values } = parseArgs({
 const bugs = values.bug === 'all' ? BUGS : BUGS.filter(({ name }) => name === values.bug)
 if (values.bug !== undefined && bugs.length === 0) refuse(`There is no bug ${values.bug}: all, ${BUGS.map(({ name }) => name).join(', ')}`)
 const settings = {
+  say: console.log,
   dir: DIR,
   seed: number('seed', 0, SEED_MAX),
   replicas: number('replicas', 1, 9),

@@ -37,11 +37,13 @@ export interface Campaign {
   /** Each as often as it is to come. */
   faults: Fault[]
   bug?: Bug | undefined
+  /** Takes a line about each fault. */
+  say: (line: string) => void
 }
 
 export interface Result { facts: Facts, findings: Finding[], recoveries: Recovery[], ms: number }
 
-export async function runCampaign ({ dir, seed, replicas: count, perSecond, faults, bug }: Campaign): Promise<Result> {
+export async function runCampaign ({ dir, seed, replicas: count, perSecond, faults, bug, say }: Campaign): Promise<Result> {
   const begun = performance.now()
   await Promise.all(['mongo-0', 'mongo-1', 'mongo-2', 'redis', 'kafka'].map((part) => endLeftover(join(dir, part, 'pid.json'))))
   await rm(dir, { recursive: true, force: true })
@@ -61,10 +63,10 @@ export async function runCampaign ({ dir, seed, replicas: count, perSecond, faul
   for (const fault of random.shuffled(faults)) {
     await delay(CALM_MS)
     try {
-      recoveries.push(await suffer(fault, target, load, follower))
+      recoveries.push(await suffer(fault, target, load, follower, say))
     } catch (error) {
       findings.push({ violation: 'not-recovered', what: `${fault.name}: ${(error as Error).message}` })
-      console.log(`[${fault.name}] NOT RECOVERED: ${(error as Error).message}`)
+      say(`[${fault.name}] NOT RECOVERED: ${(error as Error).message}`)
       await cluster.heal()
       await replicas.heal()
       await follower.renew()
@@ -76,7 +78,7 @@ export async function runCampaign ({ dir, seed, replicas: count, perSecond, faul
   return { facts, findings: [...findings, ...check(facts)], recoveries, ms: performance.now() - begun }
 }
 
-async function suffer (fault: Fault, target: Target, load: Load, follower: Follower): Promise<Recovery> {
+async function suffer (fault: Fault, target: Target, load: Load, follower: Follower, say: Campaign['say']): Promise<Recovery> {
   const at = performance.now()
   const end = await fault.inject(target)
   await delay(fault.holdMs)
@@ -88,10 +90,10 @@ async function suffer (fault: Fault, target: Target, load: Load, follower: Follo
   const disturbedMs = Math.max(at, ...after.filter(({ ok }) => !ok).map(({ ended }) => ended)) - at
   const eventsMs = Math.min(...[...load.begunAt].filter(([, begunAt]) => begunAt >= at).map(([id]) => follower.seenAt.get(id) ?? Infinity)) - at
   const recovery = { fault: fault.name, postsMs, disturbedMs, eventsMs, allMs: performance.now() - at }
-  console.log(`[${fault.name}] ${fault.title}: POSTs again after ${seconds(postsMs)}, none disturbed after ${seconds(disturbedMs)}, events again after ${seconds(eventsMs)}, all well after ${seconds(recovery.allMs)}`)
+  say(`[${fault.name}] ${fault.title}: POSTs again after ${seconds(postsMs)}, none disturbed after ${seconds(disturbedMs)}, events again after ${seconds(eventsMs)}, all well after ${seconds(recovery.allMs)}`)
   const kinds = new Map<string, number>()
   for (const { ok, what } of after) if (!ok) kinds.set(what, (kinds.get(what) ?? 0) + 1)
-  if (kinds.size > 0) console.log(`    ${[...kinds].map(([what, times]) => `${times} × ${what}`).join(', ')}`)
+  if (kinds.size > 0) say(`    ${[...kinds].map(([what, times]) => `${times} × ${what}`).join(', ')}`)
   return recovery
 }
 

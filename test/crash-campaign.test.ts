@@ -1,0 +1,40 @@
+import { resolve } from 'node:path'
+import t from 'tap'
+import { BUGS } from '../bench/crash/bugs.ts'
+import { runCampaign, type Campaign } from '../bench/crash/campaign.ts'
+import { FAULTS } from '../bench/crash/faults.ts'
+import { endAll } from '../bench/prove/parts.ts'
+
+/*
+ * A short form of `npm run crash`: three services, a replica set of three, and each kind of death that the promise speaks of,
+ * always with the same seed. The long form is in docs/reliability.md.
+ */
+
+const SHORT: Campaign = {
+  dir: resolve('.local', 'crash-test'),
+  seed: 1,
+  replicas: 3,
+  perSecond: 30,
+  faults: ['kill-leader', 'kill-primary', 'kill-kafka', 'kill-redis', 'stop-leader', 'die-before-commit', 'disk-full'].map(faultNamed),
+  say: (line) => t.comment(line)
+}
+
+t.afterEach(endAll)
+
+t.test('nothing is lost and nothing is told twice, whatever dies', async (t) => {
+  const { facts, findings, recoveries } = await runCampaign(SHORT)
+  t.strictSame(findings, [])
+  t.equal(recoveries.length, SHORT.faults.length)
+  t.ok(facts.stored.length > 500, `${facts.stored.length} orders`)
+  t.equal(facts.records.length, facts.stored.length)
+})
+
+t.test('a service that lies is found out', async (t) => {
+  const bug = BUGS.find(({ name }) => name === 'token-before-events')!
+  const { findings } = await runCampaign({ ...SHORT, faults: bug.faults.map(faultNamed), bug })
+  t.ok(findings.some(({ violation }) => bug.violations.includes(violation)), 'events are missing')
+})
+
+function faultNamed (wanted: string): Campaign['faults'][number] {
+  return FAULTS.find(({ name }) => name === wanted)!
+}
