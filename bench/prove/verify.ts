@@ -9,15 +9,15 @@ import { readTopic } from './topic.ts'
 export async function verifyOrders ({ expect, figure }: Bench, created: Map<string, string>, { mongoUrl, brokers }: ReturnType<typeof addressesIn>): Promise<void> {
   const stored = new Set(await withOrders(mongoUrl, async (orders) =>
     (await orders.find({}, { projection: { _id: 1 } }).toArray()).map(({ _id }) => _id.toHexString())))
-  const { events, invalid, complete } = await readTopic(brokers, stored.size)
+  const { records, invalid, complete } = await readTopic(brokers, stored.size)
 
   const told = new Map<string, string>()
   let twice = 0
-  for (const { event } of events) {
-    if (told.has(event.orderId)) twice++
-    told.set(event.orderId, JSON.stringify(event.payload))
+  for (const { orderId, payload } of records) {
+    if (told.has(orderId)) twice++
+    told.set(orderId, payload)
   }
-  figure(`${stored.size} documents, ${events.length} records`)
+  figure(`${stored.size} documents, ${records.length} records`)
   const count = (ids: Iterable<string>, wrong: (id: string) => boolean): number => [...ids].filter(wrong).length
   const none = (number: number, what: string): void => expect(number === 0, `${number} ${what}`)
   none(count(created.keys(), (id) => !stored.has(id)), 'orders with a 201 are not stored')
