@@ -11,14 +11,16 @@ import { within } from '../src/deadline.ts'
 import ctrlC from './prove/ctrl-c.ts'
 import errors from './prove/errors.ts'
 import kill from './prove/kill.ts'
+import leader from './prove/leader.ts'
 import list from './prove/list.ts'
+import oneKey from './prove/one-key.ts'
 import outages from './prove/outages.ts'
 import { endAll, endPartsIn } from './prove/parts.ts'
 import { createFindings, type Scenario } from './prove/scenario.ts'
 import start from './prove/start.ts'
 import thousand from './prove/thousand.ts'
 
-const SCENARIOS: Scenario[] = [start, thousand, kill, ctrlC, list, outages, errors]
+const SCENARIOS: Scenario[] = [start, thousand, oneKey, kill, leader, ctrlC, list, outages, errors]
 const ROOT = resolve('.local', 'prove')
 /** No scenario takes so long unless something hangs. */
 const SCENARIO_MS_MAX = 15 * 60_000
