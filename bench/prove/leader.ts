@@ -93,7 +93,10 @@ function startOrders (all: Replica[]) {
     const replica = [...used][n % used.size]!
     const begun = performance.now()
     const { status, body } = await clients.get(replica)!.send('POST', '/orders', newOrder(n))
-    if (status !== 201) return void failures.push(`${status} ${body}`)
+    if (status !== 201) {
+      failures.push(`${status} ${body}`)
+      return
+    }
     const { _id } = JSON.parse(body)
     created.set(_id, body)
     begunAt.set(_id, begun)
