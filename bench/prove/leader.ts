@@ -45,7 +45,7 @@ async function run (bench: Bench): Promise<void> {
   for (let n = 0; n < 2 * TIMES; n++) {
     await delay(CALM_MS)
     const leader = await replicas.leader()
-    load.without(leader)
+    await load.without(leader)
     const at = performance.now()
     if (n % 2 === 0) {
       await leader.kill()
@@ -113,7 +113,11 @@ function startOrders (all: Replica[]) {
     begunAt,
     failures,
     with: (replica: Replica): void => { used.add(replica) },
-    without: (replica: Replica): void => { used.delete(replica) },
+    /** Resolves when no answer of it is outstanding. */
+    async without (replica: Replica): Promise<void> {
+      used.delete(replica)
+      await Promise.all(pending)
+    },
     async stop (): Promise<void> {
       stop()
       await Promise.all(pending)
