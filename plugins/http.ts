@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
 import { LogController, type FastifyHttpOptions, type RawServerDefault } from 'fastify'
 import fp from 'fastify-plugin'
 import { HostMissing } from '../src/errors.ts'
@@ -47,6 +47,8 @@ export const serverOptions = {
 /*
  * To close, Node cuts every connection that looks idle, also one on which the next request is on its way. So busy connections are
  * first asked to leave: each answer says `Connection: close`, until no request has come for a moment or new ones keep coming in.
+ * Connections that clients have made may still wait to be taken, one in each turn of the loop (libuv/libuv#3696); those that the
+ * closing listener leaves behind are reset, with the requests that are on them.
  */
 const QUIET_MS = 100
 const DRAIN_MS_MAX = 1_000
@@ -55,10 +57,19 @@ const DRAIN_MS_MAX = 1_000
 export default fp(async (app) => {
   app.decorate('closing', false)
   let requestedAt = -Infinity
+  let connections = 0
+  app.server.on('connection', () => { connections++ })
   app.addHook('preClose', async () => {
     app.closing = true
     const began = performance.now()
     while (performance.now() - requestedAt < QUIET_MS && performance.now() - began < DRAIN_MS_MAX) await delay(QUIET_MS / 4)
+    const drained = performance.now()
+    let before: number
+    do {
+      before = connections
+      await nextTurn() // this turn may have looked for connections already
+      await nextTurn()
+    } while (connections > before && performance.now() - drained < DRAIN_MS_MAX)
     // What never ends must not keep the rest from ending in order: above all the relay has its lease to give back.
     setTimeout(() => app.server.closeAllConnections(), app.settings === undefined ? DRAIN_MS_MAX : app.settings.CLOSE_DELAY_MS / 2).unref()
   })

@@ -1,7 +1,7 @@
 import t from 'tap'
-import { check, type Attempt, type Facts, type Operation, type Violation } from '../bench/crash/checker.ts'
+import { check, type Attempt, type Facts, type Operation, type Violation } from '../bench/prove/checker.ts'
 import { FAULTS } from '../bench/crash/faults.ts'
-import { createRandom } from '../bench/crash/random.ts'
+import { createRandom } from '../bench/prove/random.ts'
 
 const PRODUCTS = [{ _id: 'product-1', quantity: 2 }]
 

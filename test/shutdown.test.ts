@@ -3,7 +3,7 @@ import { Agent } from 'node:http'
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
 import { connectMongo, forkService, leads, send, startPosting, storedIds, type ServiceProcess } from './faults.ts'
-import { eventually, newNamespace, parts, request } from './helper.ts'
+import { eventually, newNamespace, parts, request, startService } from './helper.ts'
 
 /** A connection that was made, with a request sent to the last byte but not answered, is the service's to answer; so is every
  * request on a connection that it left open for more. What a new connection meets after the listener has closed is not. */
@@ -50,6 +50,22 @@ t.test('a service that is told to end under load answers all that it accepted an
     for (const url of [service.url, service.operationsUrl]) t.equal(await isRefused(url), true)
     t.equal(service.errors, '')
   }
+})
+
+t.test('connections that wait to be taken when the service closes are taken and answered', async (t) => {
+  const { close, url } = await startService(t, { KAFKA_BROKERS: 'off' })
+  const { hostname, port } = new URL(url)
+  // The loop takes one in each of its turns, and the clients are connected after the first.
+  const sockets = Array.from({ length: 30 }, () => connect(Number(port), hostname))
+  const answers = sockets.map(async (socket) => {
+    socket.write(`GET /orders/${'0'.repeat(24)} HTTP/1.1\r\nHost: localhost\r\n\r\n`)
+    const chunks: Buffer[] = []
+    socket.on('data', (chunk) => chunks.push(chunk))
+    return await once(socket, 'close').then(() => Buffer.concat(chunks).toString().slice(0, 12), (error) => error.code)
+  })
+  await Promise.all(sockets.map((socket) => once(socket, 'connect')))
+  await close()
+  t.strictSame(await Promise.all(answers), sockets.map(() => 'HTTP/1.1 404'))
 })
 
 t.test('readyz says unready while the service closes, and open requests are still answered', async (t) => {

@@ -1,4 +1,4 @@
-import type { Violation } from './checker.ts'
+import type { Violation } from '../prove/checker.ts'
 
 /** A lie that is built into the services on purpose, by a file of the same name in preload/: the checker must find it. */
 export interface Bug {

@@ -1,20 +1,22 @@
 import { rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { endLeftover } from '../../local/processes.ts'
+import { check, type Facts, type Finding } from '../prove/checker.ts'
+import { startCluster } from '../prove/cluster.ts'
+import { collectFacts } from '../prove/facts.ts'
+import { followTopic, type Follower } from '../prove/follower.ts'
+import { startLoad, type Load } from '../prove/keyed-load.ts'
+import { endPartsIn } from '../prove/parts.ts'
+import { createRandom } from '../prove/random.ts'
+import { startReplicas } from '../prove/replicas.ts'
 import type { Bug } from './bugs.ts'
-import { check, type Facts, type Finding } from './checker.ts'
-import { startCluster } from './cluster.ts'
-import { collectFacts } from './facts.ts'
 import type { Fault, Target } from './faults.ts'
-import { followTopic, type Follower } from './follower.ts'
-import { startLoad, type Load } from './load.ts'
-import { createRandom } from './random.ts'
-import { startReplicas } from './replicas.ts'
+import { preloaded } from './preloads.ts'
 
 /** Between two faults all is well for so long. */
 const CALM_MS = 1_500
 const RECOVERY_MS_MAX = 120_000
+/** Its own, as a campaign takes long and `npm run prove` may run meanwhile. */
+const FIRST_PORT = 18_100
 const POLL_MS = 100
 
 export interface Recovery {
@@ -45,12 +47,12 @@ export interface Result { facts: Facts, findings: Finding[], recoveries: Recover
 
 export async function runCampaign ({ dir, seed, replicas: count, perSecond, faults, bug, say }: Campaign): Promise<Result> {
   const begun = performance.now()
-  await Promise.all(['mongo-0', 'mongo-1', 'mongo-2', 'redis', 'kafka'].map((part) => endLeftover(join(dir, part, 'pid.json'))))
+  await endPartsIn(dir)
   await rm(dir, { recursive: true, force: true })
   // Of their own, so that what the load decides does not depend on how many faults there were.
   const [random, loadRandom] = [createRandom(seed), createRandom(seed + 1)]
-  const cluster = await startCluster(dir)
-  const replicas = await startReplicas({ dir, count, urls: cluster.urls, preload: ['trigger', ...(bug === undefined ? [] : [bug.name])] })
+  const cluster = await startCluster(dir, 'quick')
+  const replicas = await startReplicas({ dir, count, urls: cluster.urls, imports: ['trigger', ...(bug === undefined ? [] : [bug.name])].map(preloaded), firstPort: FIRST_PORT })
   await replicas.leader()
   const follower = await followTopic(cluster.urls.kafka)
   const urls = replicas.all.map(({ url }) => url)

@@ -1,9 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Part } from '../../local/index.ts'
-import type { Cluster, Member } from './cluster.ts'
-import type { Proxy } from './proxy.ts'
-import type { Random } from './random.ts'
-import type { Replica, Replicas } from './replicas.ts'
+import type { Cluster, Member } from '../prove/cluster.ts'
+import type { Proxy } from '../prove/proxy.ts'
+import type { Random } from '../prove/random.ts'
+import type { Replica, Replicas } from '../prove/replicas.ts'
+import { preloaded } from './preloads.ts'
 
 export interface Target { cluster: Cluster, replicas: Replicas, random: Random }
 
@@ -92,7 +93,7 @@ async function cut (proxies: Proxy[], lasting = false): Promise<() => Promise<vo
 async function turnClock ({ replicas, random }: Target): Promise<() => Promise<void>> {
   const replica = random.pick(replicas.all)
   await replica.kill()
-  await replica.start('clock')
+  await replica.start(preloaded('clock'))
   return async () => {
     await replica.kill()
     await replica.start()

@@ -1,8 +1,8 @@
 import { availableParallelism, cpus, totalmem } from 'node:os'
+import { countViolations } from '../prove/checker.ts'
 import { percentile } from '../prove/open-loop.ts'
 import { round } from '../prove/scenario.ts'
 import { seconds, type Campaign, type Recovery, type Result } from './campaign.ts'
-import { countViolations } from './checker.ts'
 import type { Fault } from './faults.ts'
 
 const EXAMPLES_MAX = 5

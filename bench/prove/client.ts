@@ -1,11 +1,19 @@
-import { Agent, request } from 'node:http'
+import { Agent, request, type IncomingHttpHeaders } from 'node:http'
 
 const ANSWER_MS_MAX = 60_000
 
 export interface Answer {
   /** 0 when there was none. */
   status: number
+  /** Or in words why there is none. */
   body: string
+  headers: IncomingHttpHeaders
+  /** Why there was no answer. */
+  failure?: {
+    code: string | undefined
+    /** The connection had carried an answer before. */
+    reused: boolean
+  }
 }
 
 export type Client = ReturnType<typeof createClient>
@@ -21,12 +29,16 @@ export function createClient (url: string, connections: number, answerMsMax = AN
         const sent = request({ agent, hostname, port, method, path, headers, timeout: answerMsMax }, (response) => {
           const chunks: Buffer[] = []
           response.on('data', (chunk) => chunks.push(chunk))
-          response.on('end', () => resolve({ status: response.statusCode!, body: Buffer.concat(chunks).toString() }))
-          response.on('error', (error) => resolve({ status: 0, body: error.message }))
+          response.on('end', () => resolve({ status: response.statusCode!, body: Buffer.concat(chunks).toString(), headers: response.headers }))
+          response.on('error', fail)
         })
         sent.on('timeout', () => sent.destroy(new Error(`no answer within ${answerMsMax} ms`)))
-        sent.on('error', (error) => resolve({ status: 0, body: error.message }))
+        sent.on('error', fail)
         sent.end(body)
+
+        function fail (error: NodeJS.ErrnoException): void {
+          resolve({ status: 0, body: error.message, headers: {}, failure: { code: error.code, reused: sent.reusedSocket } })
+        }
       })
     },
     close (): void {

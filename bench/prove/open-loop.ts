@@ -1,7 +1,7 @@
 import { createClient, newOrder } from './client.ts'
+import { startPace } from './pace.ts'
 
 const CONNECTIONS = 256
-const TICK_MS = 2
 
 export interface Phase {
   name: string
@@ -18,14 +18,12 @@ export type OpenLoop = ReturnType<typeof startOpenLoop>
  * A load that doesn't wait for answers: each request is due at its time whatever became of those before it, and its latency
  * counts from then. So a stall shows in all the requests that fell into it.
  */
-export function startOpenLoop ({ url, postsPerSecond, getsPerSecond, first }: { url: string, postsPerSecond: number, getsPerSecond: number, first: string }) {
+export function startOpenLoop ({ url, postsPerSecond, getsPerSecond = 0, first }: { url: string, postsPerSecond: number, getsPerSecond?: number, first: string }) {
   const client = createClient(url, CONNECTIONS)
   const created = new Map<string, string>()
   const ids: string[] = []
   const pending = new Set<Promise<void>>()
   const phases: Phase[] = []
-  const start = performance.now()
-  let [posts, gets] = [0, 0]
   let phase: Phase
   begin(first)
 
@@ -34,8 +32,8 @@ export function startOpenLoop ({ url, postsPerSecond, getsPerSecond, first }: { 
     phases.push(phase)
   }
 
-  async function post (due: number, mine: Phase): Promise<void> {
-    const { status, body } = await client.send('POST', '/orders', newOrder(posts))
+  async function post (n: number, due: number, mine: Phase): Promise<void> {
+    const { status, body } = await client.send('POST', '/orders', newOrder(n))
     mine.latencies.push(performance.now() - due)
     if (status !== 201) return fail(mine, `POST ${status} ${body}`)
     const { _id } = JSON.parse(body)
@@ -60,20 +58,17 @@ export function startOpenLoop ({ url, postsPerSecond, getsPerSecond, first }: { 
     request.finally(() => pending.delete(request))
   }
 
-  const ticking = setInterval(() => {
-    const now = performance.now()
-    for (let due = start + posts / postsPerSecond * 1000; due <= now; due = start + ++posts / postsPerSecond * 1000) track(post(due, phase))
-    for (let due = start + gets / getsPerSecond * 1000; due <= now; due = start + ++gets / getsPerSecond * 1000) {
-      if (ids.length > 0) track(read(due, phase))
-    }
-  }, TICK_MS)
+  const stops = [
+    startPace(postsPerSecond, (n, due) => track(post(n, due, phase))),
+    startPace(getsPerSecond, (_n, due) => { if (ids.length > 0) track(read(due, phase)) })
+  ]
 
   return {
     created,
     phases,
     begin,
     async stop (): Promise<void> {
-      clearInterval(ticking)
+      for (const stop of stops) stop()
       await Promise.all(pending)
       client.close()
     }

@@ -18,7 +18,7 @@ export async function endAll (): Promise<void> {
 
 /** Those that a service left behind when it was killed. They are known by pid and start time, so nobody else's are ended. */
 export async function endPartsIn (dir: string): Promise<void> {
-  await Promise.all(['mongo', 'redis', 'kafka'].map((part) => endLeftover(join(dir, part, 'pid.json'))))
+  await Promise.all(['mongo', 'mongo-0', 'mongo-1', 'mongo-2', 'redis', 'kafka'].map((part) => endLeftover(join(dir, part, 'pid.json'))))
 }
 
 /** Parts of the driver's own, for a service that is given URLs. */

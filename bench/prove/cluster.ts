@@ -4,15 +4,16 @@ import { REPLICA_SET, findMongo, mongoRecipe } from '../../local/mongo.ts'
 import { startPart, type Part } from '../../local/part.ts'
 import { releasePorts } from '../../local/ports.ts'
 import { within } from '../../src/deadline.ts'
-import { atEnd, startParts } from '../prove/parts.ts'
-import { eventually } from '../prove/service.ts'
+import { atEnd, startParts } from './parts.ts'
+import { eventually } from './service.ts'
 import { startProxy, type Proxy } from './proxy.ts'
 
 const MEMBERS = 3
 /** MongoDB's own defaults are 10 s, 2 s and 10 s: a campaign would mostly wait for elections, and for new primaries that wait for hung ones. */
-const ELECTION_MS = 2_000
-const HEARTBEAT_MS = 500
-const HEARTBEAT_TIMEOUT_SECONDS = 2
+const ELECTIONS = {
+  default: {},
+  quick: { electionTimeoutMillis: 2_000, heartbeatIntervalMillis: 500, heartbeatTimeoutSecs: 2 }
+}
 const ANSWER_MS_MAX = 2_000
 const PRIMARY_MS_MAX = 60_000
 
@@ -24,7 +25,7 @@ export type Cluster = Awaited<ReturnType<typeof startCluster>>
  * A replica set of three mongods, Redis and Kafka. The set's members and Redis are known by the ports of proxies, as a driver
  * goes where the set's configuration says, so that their connections can be cut.
  */
-export async function startCluster (dir: string) {
+export async function startCluster (dir: string, elections: keyof typeof ELECTIONS) {
   const { file } = await findMongo(process.env, { begin: (title) => console.log(title), line () {} })
   const members = await Promise.all(Array.from({ length: MEMBERS }, (_value, index) => startMember(join(dir, `mongo-${index}`), file)))
   const { urls, parts } = await startParts({ dir, parts: ['redis', 'kafka'], fresh: true })
@@ -36,7 +37,7 @@ export async function startCluster (dir: string) {
     replSetInitiate: {
       _id: REPLICA_SET,
       members: members.map(({ proxy }, _id) => ({ _id, host: `127.0.0.1:${proxy.port}` })),
-      settings: { electionTimeoutMillis: ELECTION_MS, heartbeatIntervalMillis: HEARTBEAT_MS, heartbeatTimeoutSecs: HEARTBEAT_TIMEOUT_SECONDS }
+      settings: ELECTIONS[elections]
     }
   })
 
@@ -84,7 +85,7 @@ export async function startCluster (dir: string) {
 async function startMember (dir: string, file: string): Promise<Member> {
   const part = await startPart(mongoRecipe(dir, file, process.env, { mongoReplicaSet: 'member' }))
   const proxy = await startProxy(part.port)
-  const client = new MongoClient(`mongodb://127.0.0.1:${part.port}/?directConnection=true`, { serverSelectionTimeoutMS: ANSWER_MS_MAX, appName: 'crash' })
+  const client = new MongoClient(`mongodb://127.0.0.1:${part.port}/?directConnection=true`, { serverSelectionTimeoutMS: ANSWER_MS_MAX, appName: 'bench' })
   atEnd(async () => {
     await client.close()
     proxy.end()

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { createKafka } from '../../src/kafka-client.ts'
 import { startOrderEventsConsumer } from '../../src/kafka.ts'
-import { atEnd } from '../prove/parts.ts'
+import { atEnd } from './parts.ts'
 
 const nothing = (): void => {}
 const log = { debug: nothing, info: nothing, warn: nothing, error: nothing }
@@ -12,7 +12,7 @@ export type Follower = Awaited<ReturnType<typeof followTopic>>
 
 /** Reads the topic as it grows. It only serves the times of recovery. */
 export async function followTopic (brokers: string) {
-  const kafka = createKafka({ brokers: [brokers], clientId: 'crash', log })
+  const kafka = createKafka({ brokers: [brokers], clientId: 'bench', log })
   /** When each order's first event was here. */
   const seenAt = new Map<string, number>()
   /** The offset after the last record of each partition that was here. */
@@ -21,7 +21,7 @@ export async function followTopic (brokers: string) {
   atEnd(() => consumer.stop())
 
   async function start () {
-    const groupId = `crash-${randomUUID()}`
+    const groupId = `follower-${randomUUID()}`
     if (positions.size > 0) await goOn(groupId)
     return await startOrderEventsConsumer({
       kafka,

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { createClient, newOrder } from '../prove/client.ts'
+import { createClient, newOrder } from './client.ts'
 import type { Attempt, Operation } from './checker.ts'
 import type { Random } from './random.ts'
 

@@ -1,11 +1,13 @@
 import getPort, { portNumbers } from 'get-port'
-import { join, resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
-import { atEnd } from '../prove/parts.ts'
-import { eventually, launch, type Service, type Settings } from '../prove/service.ts'
-import type { Cluster } from './cluster.ts'
+import { join } from 'node:path'
+import { atEnd } from './parts.ts'
+import { eventually, launch, type Service, type Settings } from './service.ts'
 import { startProxy, type Proxy } from './proxy.ts'
 
+/** Each replica looks for its ports from its own first one on: those of other drivers' replicas are free only while these are down. */
+const FIRST_PORT = 16_100
+const PORTS_EACH = 10
+const METRICS_PORTS_ABOVE = 1_200
 const ANSWER_MS_MAX = 1_000
 const LEADER_MS_MAX = 60_000
 
@@ -15,7 +17,7 @@ export interface Replica {
   url: string
   proxy: Proxy
   service: Service
-  /** @param more names of files to load first, beside those of every replica */
+  /** @param more modules to import first, beside those of every replica */
   start: (...more: string[]) => Promise<void>
   kill: () => Promise<void>
   signal: (name: NodeJS.Signals) => void
@@ -24,15 +26,18 @@ export interface Replica {
 export type Replicas = Awaited<ReturnType<typeof startReplicas>>
 
 /** The service as processes, as many as are wanted, and a proxy before each. */
-export async function startReplicas ({ dir, count, urls, preload }: { dir: string, count: number, urls: Cluster['urls'], preload: string[] }) {
+export async function startReplicas ({ dir, count, urls, settings: more = {}, imports = [], firstPort = FIRST_PORT }: {
+  dir: string, count: number, urls: { mongo: string, redis: string, kafka: string }, settings?: Settings, imports?: string[], firstPort?: number
+}) {
   const replicas: Replica[] = []
   for (let index = 0; index < count; index++) replicas.push(await create(index))
   for (const replica of replicas) await replica.start()
 
   async function create (index: number): Promise<Replica> {
-    const port = await getPort({ port: portNumbers(18_100 + 10 * index, 18_109 + 10 * index) })
-    const metricsPort = await getPort({ port: portNumbers(19_300 + 10 * index, 19_309 + 10 * index) })
-    const settings: Settings = { PORT: String(port), METRICS_PORT: String(metricsPort), MONGO_URL: urls.mongo, REDIS_URL: urls.redis, KAFKA_BROKERS: urls.kafka }
+    const first = firstPort + PORTS_EACH * index
+    const port = await getPort({ port: portNumbers(first, first + PORTS_EACH - 1) })
+    const metricsPort = await getPort({ port: portNumbers(first + METRICS_PORTS_ABOVE, first + METRICS_PORTS_ABOVE + PORTS_EACH - 1) })
+    const settings: Settings = { ...more, PORT: String(port), METRICS_PORT: String(metricsPort), MONGO_URL: urls.mongo, REDIS_URL: urls.redis, KAFKA_BROKERS: urls.kafka }
     const proxy = await startProxy(port)
     atEnd(async () => proxy.end())
     const replica: Replica = {
@@ -41,8 +46,8 @@ export async function startReplicas ({ dir, count, urls, preload }: { dir: strin
       proxy,
       service: undefined as unknown as Service, // until `start`
       async start (...more) {
-        const imports = [...preload, ...more].flatMap((name) => ['--import', pathToFileURL(resolve('dist', 'bench', 'crash', 'preload', `${name}.js`)).href])
-        replica.service = launch(join(dir, `service-${index}`), settings, [process.execPath, '--enable-source-maps', ...imports, 'dist/src/index.js'])
+        const modules = [...imports, ...more].flatMap((module) => ['--import', module])
+        replica.service = launch(join(dir, `service-${index}`), settings, [process.execPath, '--enable-source-maps', ...modules, 'dist/src/index.js'])
         atEnd(replica.kill)
         await replica.service.ready()
       },

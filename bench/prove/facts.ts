@@ -1,7 +1,7 @@
 import { MongoClient } from 'mongodb'
 import type { OrderDocument } from '../../src/models.ts'
-import { createClient } from '../prove/client.ts'
-import { readTopic } from '../prove/topic.ts'
+import { createClient } from './client.ts'
+import { readTopic } from './topic.ts'
 import type { Facts, Operation } from './checker.ts'
 
 const CONNECTIONS = 16
@@ -10,13 +10,13 @@ const CONNECTIONS = 16
 export async function collectFacts ({ operations, mongoUrl, brokers, urls }: { operations: Operation[], mongoUrl: string, brokers: string, urls: string[] }): Promise<Facts> {
   const stored = await readStored(mongoUrl)
   const ids = new Set(operations.flatMap(({ attempts }) => attempts.flatMap((attempt) => attempt.outcome === 'created' ? [attempt.id] : [])))
-  const { events, invalid, complete } = await readTopic(brokers, stored.length)
+  const { records, invalid, complete } = await readTopic(brokers, stored.length)
   return {
     operations,
     stored,
     read: await readBack([...ids], urls),
     listed: await readList(urls[0]!),
-    records: events.map(({ event }) => ({ orderId: event.orderId, payload: JSON.stringify(event.payload) })),
+    records,
     invalid,
     complete
   }
