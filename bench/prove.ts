@@ -15,10 +15,11 @@ import list from './prove/list.ts'
 import outages from './prove/outages.ts'
 import { endAll, endPartsIn } from './prove/parts.ts'
 import { createFindings, type Scenario } from './prove/scenario.ts'
+import overload from './prove/overload.ts'
 import start from './prove/start.ts'
 import thousand from './prove/thousand.ts'
 
-const SCENARIOS: Scenario[] = [start, thousand, kill, ctrlC, list, outages, errors]
+const SCENARIOS: Scenario[] = [start, thousand, kill, ctrlC, list, outages, overload, errors]
 const ROOT = resolve('.local', 'prove')
 /** No scenario takes so long unless something hangs. */
 const SCENARIO_MS_MAX = 15 * 60_000
