@@ -7,14 +7,12 @@
 const WINDOW_MS = 100
 /** What one window counts in the pace. A single one may hold a garbage collection or half a batch. */
 const WINDOW_SHARE = 0.3
-/** Nothing was stored for so long: that is an election or a hung MongoDB and says nothing about how fast it stores. */
-const STALL_MS = 500
 
 export interface PaceOptions {
   waitMsMax: number
   /** Always allowed. */
   itemsMin: number
-  /** Never exceeded; also allowed while the pace is unknown, as in a stall, so that a short one costs nobody an order. */
+  /** Never exceeded. Allowed while the pace is unknown: a burst, or an election under a light load, costs nobody an order. */
   itemsMax: number
   now?: () => number
 }
@@ -22,34 +20,27 @@ export interface PaceOptions {
 export function createPace ({ waitMsMax, itemsMin, itemsMax, now = () => performance.now() }: PaceOptions) {
   let perMs: number | undefined
   let from = now()
-  let last = from
   let count = 0
 
-  function begin (time: number): void {
-    perMs = undefined
-    from = last = time
-    count = 0
-  }
-
   return {
-    /** The first item after none was in flight: a pace that was set by those who asked says nothing of what can be done. */
-    begin: () => begin(now()),
+    /** The first item after none was in flight: the pace so far was set by those who asked and says nothing of what can be done. */
+    begin (): void {
+      perMs = undefined
+      from = now()
+      count = 0
+    },
 
     settled (items: number): void {
-      const time = now()
-      if (time - last > STALL_MS) return begin(time)
-      last = time
       count += items
-      if (time - from < WINDOW_MS) return
-      const measured = count / (time - from)
-      perMs = perMs === undefined ? measured : perMs + WINDOW_SHARE * (measured - perMs)
-      from = time
+      const passed = now() - from
+      if (passed < WINDOW_MS) return
+      perMs = perMs === undefined ? count / passed : perMs + WINDOW_SHARE * (count / passed - perMs)
+      from += passed
       count = 0
     },
 
     get itemsMax (): number {
-      if (perMs === undefined || now() - last > STALL_MS) return itemsMax
-      return Math.min(itemsMax, Math.max(itemsMin, Math.floor(perMs * waitMsMax)))
+      return perMs === undefined ? itemsMax : Math.min(itemsMax, Math.max(itemsMin, Math.floor(perMs * waitMsMax)))
     }
   }
 }

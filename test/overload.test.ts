@@ -63,7 +63,7 @@ t.test('an order is refused before its body is read', async (t) => {
 })
 
 t.test('when orders are stored slowly, fewer may be in flight than the limit', async (t) => {
-  const service = await start(t, { POST_WAIT_MS_MAX: 1 })
+  const service = await start(t, { POST_WAIT_MS_MAX: 1, POSTS_MAX: 5_000 })
   await failCommand(t, client, ['insert'], { blockConnection: true, blockTimeMS: 300 }, 'alwaysOn')
   const answers = Array.from({ length: 1_500 }, () => service.api.inject({ method: 'POST', url: '/', payload: aNewOrder }))
   await eventually(() => service.api.orders.inFlight > 256 && service.api.orders.inFlight < 1_500, 10_000, 'a pace')
