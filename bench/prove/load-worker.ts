@@ -48,11 +48,12 @@ function createConnection () {
     const head = received.indexOf('\r\n\r\n')
     if (head < 0) return
     const text = received.toString('latin1', 0, head)
-    const end = head + 4 + Number(/\r\ncontent-length: (\d+)/i.exec(text)![1])
+    const end = head + 4 + (opening ? 0 : Number(/\r\ncontent-length: (\d+)/i.exec(text)![1]))
     if (received.length < end) return
     const body = received.toString('utf8', head + 4, end)
     received = Buffer.alloc(0)
     const status = Number(text.slice(9, 12))
+    if (opening) return answer({ status, retryAfterMs: 0 })
     at.push(performance.now() - start)
     ms.push(performance.now() - sentAt)
     statuses.push(status)
@@ -61,16 +62,19 @@ function createConnection () {
     answer({ status, retryAfterMs: Number(/\r\nretry-after: (\d+)/i.exec(text)?.[1] ?? 0) * 1000 })
   }
 
+  function write (request: string): Promise<Reply> {
+    if (socket === undefined) {
+      socket = connect({ host: '127.0.0.1', port, noDelay: true })
+      socket.on('data', read).on('error', () => {}).on('close', ended)
+    }
+    sentAt = performance.now()
+    socket.write(request)
+    return new Promise((resolve) => { settle = resolve })
+  }
+
   return {
-    send (body: string): Promise<Reply> {
-      if (socket === undefined) {
-        socket = connect({ host: '127.0.0.1', port, noDelay: true })
-        socket.on('data', read).on('error', () => {}).on('close', ended)
-      }
-      sentAt = performance.now()
-      socket.write(`POST /orders HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
-      return new Promise((resolve) => { settle = resolve })
-    },
+    open: () => write('HEAD / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n'),
+    send: (body: string) => write(`POST /orders HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`),
     close (): void { socket?.destroy() }
   }
 }
@@ -80,15 +84,9 @@ function count (code: string): void {
 }
 
 const all: ReturnType<typeof createConnection>[] = []
-function open (): ReturnType<typeof createConnection> {
-  const connection = createConnection()
-  all.push(connection)
-  return connection
-}
 
 /** Sends its next order when it has the answer to its last one, and the same again when it was turned away and waited. */
-async function closedLoop (): Promise<void> {
-  const connection = open()
+async function closedLoop (connection: ReturnType<typeof createConnection>): Promise<void> {
   let body: string | undefined
   while (performance.now() < until) {
     body ??= newOrder(next++)
@@ -102,7 +100,7 @@ async function closedLoop (): Promise<void> {
 
 /** Sends at its rate, whatever becomes of what was sent; only when every connection waits for an answer, it has to wait too. */
 async function openLoop (perSecond: number): Promise<void> {
-  const idle: ReturnType<typeof createConnection>[] = []
+  const idle = [...all]
   const pending = new Set<Promise<void>>()
   async function post (connection: ReturnType<typeof createConnection>): Promise<void> {
     await connection.send(newOrder(next++))
@@ -112,7 +110,7 @@ async function openLoop (perSecond: number): Promise<void> {
   while (performance.now() < until) {
     const due = (performance.now() - start) / 1000 * perSecond
     for (; sent < due; sent++) {
-      const connection = idle.pop() ?? (all.length < connections ? open() : undefined)
+      const connection = idle.pop()
       if (connection === undefined) {
         count('not sent, for want of a connection')
         continue
@@ -126,10 +124,19 @@ async function openLoop (perSecond: number): Promise<void> {
   await Promise.all(pending)
 }
 
+// As a pool has them. libuv accepts one connection in each turn of the event loop (libuv/libuv#3696), so that those which a service
+// under load is still to accept would load it only seconds later, if at all.
+let opening = true
+while (all.length < connections) {
+  const some = Array.from({ length: Math.min(64, connections - all.length) }, createConnection)
+  all.push(...some)
+  await Promise.all(some.map((connection) => connection.open()))
+}
+opening = false
 const start = performance.now()
 const until = start + seconds * 1000
 await Promise.race([
-  rate === undefined ? Promise.all(Array.from({ length: connections }, closedLoop)) : openLoop(rate),
+  rate === undefined ? Promise.all(all.map(closedLoop)) : openLoop(rate),
   delay(seconds * 1000 + LAST_ANSWER_MS_MAX)
 ])
 for (const connection of all) connection.close()

@@ -8,7 +8,7 @@ import { round, type Bench, type Scenario } from './scenario.ts'
 import { eventually, metric, startService, type Service } from './service.ts'
 import { verifyOrders } from './verify.ts'
 
-const CONNECTIONS = [32, 64, 128, 256, 512]
+const CONNECTIONS = [64, 128, 256]
 const STEP_SECONDS = 4
 /** In which the JIT compiler warms up. */
 const WARM_UP_SECONDS = 5
@@ -16,7 +16,7 @@ const OVERLOAD_SECONDS = 10
 const LIGHT_SECONDS = 8
 const LIGHT_CONNECTIONS = 16
 /** Of those who ask regardless: far more than any queue of the service is to take. */
-const FLOOD_CONNECTIONS = 4_000
+const FLOOD_CONNECTIONS = 2_000
 const SAMPLE_MS = 50
 const WINDOW_MS = 500
 
