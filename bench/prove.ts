@@ -16,6 +16,7 @@ import leader from './prove/leader.ts'
 import list from './prove/list.ts'
 import oneKey from './prove/one-key.ts'
 import outages from './prove/outages.ts'
+import overload from './prove/overload.ts'
 import { endAll, endPartsIn } from './prove/parts.ts'
 import primary from './prove/primary.ts'
 import redisHang from './prove/redis-hang.ts'
@@ -24,7 +25,7 @@ import sigterm from './prove/sigterm.ts'
 import start from './prove/start.ts'
 import thousand from './prove/thousand.ts'
 
-const SCENARIOS: Scenario[] = [start, thousand, oneKey, kill, leader, primary, ctrlC, sigterm, list, outages, redisHang, kafkaAway, errors]
+const SCENARIOS: Scenario[] = [start, thousand, oneKey, kill, leader, primary, ctrlC, sigterm, list, outages, redisHang, kafkaAway, overload, errors]
 const ROOT = resolve('.local', 'prove')
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { seconds: { type: 'string', default: '60' } } })

@@ -11,9 +11,11 @@ import type { RelayObserver } from '../src/relay.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     metricsRegistry: Registry
-    observe: OrdersObserver & RelayObserver
+    observe: OrdersObserver & RelayObserver & PressureObserver
   }
 }
+
+interface PressureObserver { shed: (reason: 'event-loop' | 'heap') => void }
 
 /** Seconds. They tell 1 ms from 5 ms; the defaults begin at 50 ms. */
 const SECONDS_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
@@ -60,6 +62,10 @@ export default fp(async (app) => {
     aborted.inc({ method: request.method, route: request.routeOptions.url ?? '__unknown__' })
   })
 
+  const shed = counter('requests_shed_total', 'requests refused with 503 OVERLOADED, as there was too much to do', ['reason'])
+  for (const reason of ['posts', 'lists', 'event-loop', 'heap']) shed.inc({ reason }, 0)
+  gauge('orders_in_flight', 'orders that wait to be stored or are being stored', [], async () => app.orders.inFlight)
+
   const created = counter('orders_created_total', 'orders stored durably')
   const replayed = counter('orders_replayed_total', 'POSTs whose Idempotency-Key had come before, answered with the order of then')
   const batchSize = new promClient.Histogram({ name: 'order_insert_batch_size', help: 'orders in one insert', buckets: BATCH_BUCKETS, registers })
@@ -87,6 +93,9 @@ export default fp(async (app) => {
   gauge('mongo_pool_connections_in_use', 'connections to MongoDB that are at work', [], async () => app.mongoPool.inUse)
 
   app.decorate('observe', {
+    shed (reason) {
+      shed.inc({ reason })
+    },
     cache (tier, hits, misses) {
       if (hits > 0) cacheChildren[tier]!.hits.inc(hits)
       if (misses > 0) cacheChildren[tier]!.misses.inc(misses)

@@ -13,7 +13,8 @@ const STOP_MS_MAX = 2_000
 /** The store of orders, and what keeps its caches true. */
 export default fp(async (app) => {
   const { db, ordersCollection: collection, redisTier: redis, settings, log } = app
-  const orders = createOrders({ db, collection, redis, cacheBytesMax: settings.CACHE_BYTES_MAX, idempotencyHours: settings.IDEMPOTENCY_HOURS, log, observe: app.observe })
+  const limits = { postsMax: settings.POSTS_MAX, postWaitMsMax: settings.POST_WAIT_MS_MAX, listsMax: settings.LISTS_MAX }
+  const orders = createOrders({ db, collection, redis, cacheBytesMax: settings.CACHE_BYTES_MAX, idempotencyHours: settings.IDEMPOTENCY_HOURS, limits, log, observe: app.observe })
   const invalidation = createInvalidation({
     db, collectionName: collection.collectionName, reads: orders, redis, redisTtlSeconds: settings.REDIS_TTL_SECONDS, log
   })

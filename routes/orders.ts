@@ -38,7 +38,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   })
 
   app.post('/', {
-    onRequest: refuseContentEncoding,
+    onRequest: [async () => orders.admit(), refuseContentEncoding], // before a body is read that would be thrown away
     preValidation: [takeUserIdFromHeader, unquoteIdempotencyKey],
     schema: { headers: NewOrderHeadersSchema, body: NewOrderSchema, response: { 201: OrderSchema, ...problems } }
   }, async (request, reply) => {

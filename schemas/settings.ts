@@ -25,6 +25,10 @@ export const SettingsSchema = Type.Object({
   CACHE_BYTES_MAX: Type.Integer({ default: 67_108_864, minimum: 0, maximum: 17_179_869_184, description: 'bytes of orders held in this process; 0 = none' }),
   REDIS_TTL_SECONDS: Type.Integer({ default: 60, minimum: 1, maximum: 86_400, description: 'seconds an order stays in Redis' }),
   IDEMPOTENCY_HOURS: Type.Integer({ default: 24, minimum: 24, maximum: 87_600, description: 'hours an Idempotency-Key is kept' }),
+  POSTS_MAX: Type.Integer({ default: 2_000, minimum: 1, maximum: 100_000, description: 'orders in flight; one more is refused with 503' }),
+  POST_WAIT_MS_MAX: Type.Integer({ default: 100, minimum: 1, maximum: 10_000, description: 'ms: orders that would wait longer at the present pace are refused with 503, beyond 256 in flight' }),
+  LISTS_MAX: Type.Integer({ default: 32, minimum: 1, maximum: 10_000, description: 'lists of all orders at the same time; one more is refused with 503' }),
+  EVENT_LOOP_DELAY_MS_MAX: Type.Integer({ default: 1_000, minimum: 0, maximum: 60_000, description: 'ms by which the event loop is late on average; above it all requests are refused with 503; 0 = no limit' }),
   CLOSE_DELAY_MS: Type.Integer({ default: 9_000, minimum: 100, maximum: 600_000, description: 'ms for a clean shutdown before it is forced' })
 })
 export type Settings = Static<typeof SettingsSchema>

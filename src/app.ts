@@ -5,6 +5,7 @@ import localParts from '../plugins/local-parts.ts'
 import metrics from '../plugins/metrics.ts'
 import mongo from '../plugins/mongo.ts'
 import orders from '../plugins/orders.ts'
+import pressure from '../plugins/pressure.ts'
 import problems from '../plugins/problems.ts'
 import redis from '../plugins/redis.ts'
 import relay from '../plugins/relay.ts'
@@ -32,6 +33,7 @@ export function createService ({ logger = true, ...options }: ServiceOptions = {
   api.register(redis)
   api.register(kafka)
   api.register(metrics)
+  api.register(pressure)
   api.register(orders)
   api.register(relay)
   acceptOnlyJson(api)

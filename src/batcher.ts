@@ -10,9 +10,9 @@ export interface BatcherOptions<Item, Result> {
   inFlightMax: number
   batchItemsMax: number
   batchBytesMax: number
-  /** Items that may wait. One more is refused with `full()`. */
-  queueItemsMax: number
-  queueBytesMax: number
+  /** Items that may wait or be at work. One more is refused with `full()`. */
+  itemsMax: number
+  bytesMax: number
   /** ms after which an item that still waits is refused with `late()`, as it never left. */
   waitMsMax: number
   full: () => Error
@@ -29,7 +29,8 @@ interface Waiting<Item, Result> {
 
 export function createBatcher<Item, Result> (options: BatcherOptions<Item, Result>) {
   let queue: Waiting<Item, Result>[] = []
-  let queueBytes = 0
+  let items = 0
+  let bytes = 0
   let inFlight = 0
   let scheduled = false
 
@@ -53,18 +54,18 @@ export function createBatcher<Item, Result> (options: BatcherOptions<Item, Resul
 
   function takeBatch (now: number): Waiting<Item, Result>[] {
     const batch: Waiting<Item, Result>[] = []
-    let bytes = 0
+    let batchBytes = 0
     let taken = 0
     for (const waiting of queue) {
       if (now - waiting.since > options.waitMsMax) {
         waiting.reject(options.late())
+        release(waiting)
       } else {
-        if (batch.length === options.batchItemsMax || (batch.length > 0 && bytes + waiting.bytes > options.batchBytesMax)) break
+        if (batch.length === options.batchItemsMax || (batch.length > 0 && batchBytes + waiting.bytes > options.batchBytesMax)) break
         batch.push(waiting)
-        bytes += waiting.bytes
+        batchBytes += waiting.bytes
       }
       taken++
-      queueBytes -= waiting.bytes
     }
     queue = taken === queue.length ? [] : queue.slice(taken)
     return batch
@@ -81,18 +82,27 @@ export function createBatcher<Item, Result> (options: BatcherOptions<Item, Resul
     } catch (error) {
       for (const waiting of batch) waiting.reject(error)
     }
+    for (const waiting of batch) release(waiting)
+  }
+
+  function release (waiting: Waiting<Item, Result>): void {
+    items--
+    bytes -= waiting.bytes
   }
 
   return {
-    /** @param bytes what the item weighs, against batchBytesMax and queueBytesMax */
-    submit (item: Item, bytes = 0): Promise<Result> {
-      if (queue.length >= options.queueItemsMax || queueBytes + bytes > options.queueBytesMax) return Promise.reject(options.full())
+    /** @param weight the item's bytes, against batchBytesMax and bytesMax */
+    submit (item: Item, weight = 0): Promise<Result> {
+      if (items >= options.itemsMax || bytes + weight > options.bytesMax) return Promise.reject(options.full())
       return new Promise<Result>((resolve, reject) => {
-        queue.push({ item, bytes, since: performance.now(), resolve, reject })
-        queueBytes += bytes
+        queue.push({ item, bytes: weight, since: performance.now(), resolve, reject })
+        items++
+        bytes += weight
         schedule()
       })
     },
-    get waiting (): number { return queue.length }
+    /** Items that wait or are at work, and what they weigh. */
+    get items (): number { return items },
+    get bytes (): number { return bytes }
   }
 }

@@ -5,6 +5,11 @@ import { StartupError } from './errors.ts'
 
 /** Until the settings are read. */
 const CLOSE_DELAY_MS = 9_000
+/**
+ * Connections that may wait to be accepted; the system's own limit may be lower. With Node's 511 a burst of more overflows while
+ * the event loop is busy, and who overflows is not refused but left to TCP, which tries again after 1, 3, 7 and 15 s.
+ */
+const BACKLOG_CONNECTIONS = 4_096
 /** Where a shell and npm both pass Ctrl-C on, it comes twice. */
 const SAME_SIGNAL_MS = 1_000
 
@@ -51,8 +56,8 @@ try {
 async function listen (server: typeof api, name: 'PORT' | 'METRICS_PORT'): Promise<void> {
   const { HOST, [name]: port } = api.settings
   try {
-    await server.listen({ port, host: HOST }).catch((error) => {
-      if (HOST === '::' && error.code === 'EAFNOSUPPORT') return server.listen({ port, host: '0.0.0.0' })
+    await server.listen({ port, host: HOST, backlog: BACKLOG_CONNECTIONS }).catch((error) => {
+      if (HOST === '::' && error.code === 'EAFNOSUPPORT') return server.listen({ port, host: '0.0.0.0', backlog: BACKLOG_CONNECTIONS })
       throw error
     })
   } catch (cause) {

@@ -2,7 +2,7 @@ import type { Collection } from 'mongodb'
 import { OrderSchema } from '../schemas/order.ts'
 import { bsonToJson } from './bson-json.ts'
 import { within } from './deadline.ts'
-import { StoreUnavailable } from './errors.ts'
+import { Overloaded, StoreUnavailable } from './errors.ts'
 import { JsonBuffer } from './json-buffer.ts'
 import { ANY_OBJECT_ID, type OrderDocument } from './models.ts'
 
@@ -18,18 +18,27 @@ const writeOrder = bsonToJson(OrderSchema)
 /** The first thing that is yielded, and nobody sees: a generator that has not begun would end without its `finally`. */
 const NOTHING = Buffer.alloc(0)
 
-/**
- * All orders as the text of a JSON array, oldest first, in chunks, with constant memory: the next batch is fetched when the
- * reader has taken the last one. Ending the iteration closes the cursor.
- * @throws StoreUnavailable before the first chunk; an error after it leaves the array open, so that nobody takes it for whole
- */
-export async function listOrders (collection: Collection<OrderDocument>, prefix = '', suffix = ''): Promise<AsyncGenerator<Buffer>> {
-  const chunks = read(collection, prefix, suffix)
-  await chunks.next()
-  return chunks
+export function createOrderLists ({ collection, listsMax, shed }: { collection: Collection<OrderDocument>, listsMax: number, shed: () => void }) {
+  let lists = 0
+  /**
+   * All orders as the text of a JSON array, oldest first, in chunks, with constant memory: the next batch is fetched when the
+   * reader has taken the last one. Ending the iteration closes the cursor.
+   * @throws Overloaded, StoreUnavailable before the first chunk; an error after it leaves the array open, so that nobody takes it
+   * for whole
+   */
+  return async function listOrders (prefix = '', suffix = ''): Promise<AsyncGenerator<Buffer>> {
+    if (lists >= listsMax) {
+      shed()
+      throw new Overloaded()
+    }
+    lists++
+    const chunks = read(collection, prefix, suffix, () => { lists-- })
+    await chunks.next()
+    return chunks
+  }
 }
 
-async function * read (collection: Collection<OrderDocument>, prefix: string, suffix: string): AsyncGenerator<Buffer> {
+async function * read (collection: Collection<OrderDocument>, prefix: string, suffix: string, ended: () => void): AsyncGenerator<Buffer> {
   const cursor = collection.find(
     { _id: ANY_OBJECT_ID },
     { raw: true, sort: { _id: 1 }, readConcern: 'majority', batchSize: BATCH_ORDERS })
@@ -55,5 +64,6 @@ async function * read (collection: Collection<OrderDocument>, prefix: string, su
   } finally {
     // A hung MongoDB does not answer this either, and the reader is to hear of it.
     await within(CLOSE_MS_MAX, 'MongoDB\'s answer', cursor.close()).catch(() => {})
+    ended()
   }
 }

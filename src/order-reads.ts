@@ -39,8 +39,8 @@ export function createOrderReads ({ collection, redis, bytesMax, observe }: {
     inFlightMax: 4,
     batchItemsMax: 256,
     batchBytesMax: Infinity,
-    queueItemsMax: 20_000,
-    queueBytesMax: Infinity,
+    itemsMax: 20_000,
+    bytesMax: Infinity,
     waitMsMax: READ_MS_MAX,
     full: () => new StoreUnavailable(),
     late: () => new StoreUnavailable()

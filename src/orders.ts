@@ -6,8 +6,9 @@ import { createIdempotency } from './idempotency.ts'
 import { createInsert, IdempotencyKeyTaken } from './insert.ts'
 import type { Logger } from './log.ts'
 import { serializeOrder, toDocument, toOrder, type OrderDocument } from './models.ts'
-import { listOrders } from './order-list.ts'
+import { createOrderLists } from './order-list.ts'
 import { createOrderReads, type ReadObserver } from './order-reads.ts'
+import { createPace } from './pace.ts'
 import type { RedisTier } from './redis-tier.ts'
 
 /*
@@ -19,14 +20,26 @@ import type { RedisTier } from './redis-tier.ts'
 const STORE_MS_MAX = 10_000
 /** Two keep mongod busy while one answer is on its way; more only make the batches smaller. */
 const BATCHES_IN_FLIGHT_MAX = 2
-const BATCH_ORDERS_MAX = 500
+/**
+ * Few enough that the answers to a batch, and the requests that follow them, don't keep the event loop from others for long; for
+ * mongod larger ones are hardly cheaper.
+ */
+const BATCH_ORDERS_MAX = 128
+/** Shedding must not empty the batches. */
+const ORDERS_MIN = BATCHES_IN_FLIGHT_MAX * BATCH_ORDERS_MAX
 /** An insert command must stay under BSON's 16 MiB. */
 const BATCH_BYTES_MAX = 4 * 1024 * 1024
-/** A second's worth of orders at full speed: whoever comes after them is better served by a retry than by waiting. */
-const QUEUE_ORDERS_MAX = 10_000
-const QUEUE_BYTES_MAX = 64 * 1024 * 1024
+const BYTES_MAX = 64 * 1024 * 1024
+
+export interface OrderLimits {
+  /** Orders in flight; fewer while the pace at which they are stored would let them wait for longer than `postWaitMsMax`. */
+  postsMax: number
+  postWaitMsMax: number
+  listsMax: number
+}
 
 export interface OrdersObserver extends ReadObserver {
+  shed: (reason: 'posts' | 'lists') => void
   insert: (orders: number, stored: number, seconds: number) => void
   replayed: () => void
 }
@@ -40,28 +53,37 @@ export interface CreatedOrder {
 
 export type Orders = ReturnType<typeof createOrders>
 
-export function createOrders ({ db, collection, redis, cacheBytesMax, idempotencyHours, log, observe }: {
-  db: Db, collection: Collection<OrderDocument>, redis: RedisTier | undefined, cacheBytesMax: number, idempotencyHours: number, log: Logger, observe: OrdersObserver
+export function createOrders ({ db, collection, redis, cacheBytesMax, idempotencyHours, limits, log, observe }: {
+  db: Db, collection: Collection<OrderDocument>, redis: RedisTier | undefined, cacheBytesMax: number, idempotencyHours: number, limits: OrderLimits, log: Logger, observe: OrdersObserver
 }) {
   const reads = createOrderReads({ collection, redis, bytesMax: cacheBytesMax, observe })
   const idempotency = createIdempotency({ collection, keptHours: idempotencyHours })
   const insert = createInsert({ db, collection, deadlineMs: STORE_MS_MAX, log })
+  const pace = createPace({ waitMsMax: limits.postWaitMsMax, itemsMin: ORDERS_MIN, itemsMax: limits.postsMax })
   const commits = createBatcher<OrderDocument, void>({
     run: async (documents, since) => {
       const start = performance.now()
       const results = await insert(documents, since)
+      pace.settled(documents.length)
       observe.insert(documents.length, results.filter(({ status }) => status === 'fulfilled').length, (performance.now() - start) / 1000)
       return results
     },
     inFlightMax: BATCHES_IN_FLIGHT_MAX,
     batchItemsMax: BATCH_ORDERS_MAX,
     batchBytesMax: BATCH_BYTES_MAX,
-    queueItemsMax: QUEUE_ORDERS_MAX,
-    queueBytesMax: QUEUE_BYTES_MAX,
+    itemsMax: limits.postsMax,
+    bytesMax: BYTES_MAX,
     waitMsMax: STORE_MS_MAX,
     full: () => new Overloaded(),
     late: () => new NotStored()
   })
+
+  /** @throws Overloaded when one more order would wait for too long. It is asked before the body is read and again with the order. */
+  function admit (): void {
+    if (commits.items < pace.itemsMax && commits.bytes < BYTES_MAX) return
+    observe.shed('posts')
+    throw new Overloaded()
+  }
 
   async function replay (id: string): Promise<CreatedOrder> {
     const json = await reads.find(id)
@@ -77,6 +99,8 @@ export function createOrders ({ db, collection, redis, cacheBytesMax, idempotenc
      * @throws Overloaded, NotStored, OutcomeUnknown, IdempotencyKeyReused, IdempotencyKeyInUse
      */
     async create (newOrder: NewOrder, traceparent: string, idempotencyKey?: string): Promise<CreatedOrder> {
+      admit()
+      if (commits.items === 0) pace.begin()
       const document = toDocument(newOrder, traceparent, idempotencyKey)
       // Serialised before it is stored: an order that could not be shown must not be committed.
       const order = toOrder(document)
@@ -96,8 +120,10 @@ export function createOrders ({ db, collection, redis, cacheBytesMax, idempotenc
       return { id: order._id, json, replayed: false }
     },
 
+    admit,
+    get inFlight (): number { return commits.items },
     find: reads.find,
     invalidate: reads.invalidate,
-    list: (prefix?: string, suffix?: string) => listOrders(collection, prefix, suffix)
+    list: createOrderLists({ collection, listsMax: limits.listsMax, shed: () => observe.shed('lists') })
   }
 }
