@@ -1,36 +1,8 @@
-import { readFileSync } from 'node:fs'
 import { ObjectId } from 'mongodb'
-import t, { type Test } from 'tap'
-import { assertExactlyOnce, connectMongo, forkService, leads, startPosting, storedIds, type ServiceProcess } from './faults.ts'
+import t from 'tap'
+import { assertExactlyOnce, connectMongo, leads, startPosting, storedIds } from './faults.ts'
 import { collectEvents, eventually, metric, parts, post, request } from './helper.ts'
-
-const WORKERS = 2
-
-/** Linux tells them by the parent. */
-function workersOf ({ pid }: ServiceProcess): number[] {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
-}
-
-function isAlive (pid: number): boolean {
-  try {
-    // A zombie is only waiting to be asked for.
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
-  } catch {
-    return false
-  }
-}
-
-async function start (t: Test): Promise<ServiceProcess & { workers: number[] }> {
-  const service = await forkService(t, { WORKERS })
-  await eventually(() => hasWorkers(service), 30_000, 'ready workers')
-  const workers = workersOf(service)
-  t.teardown(() => eventually(() => !workers.some(isAlive), 15_000, 'the end of the workers'))
-  return Object.assign(service, { workers })
-}
-
-async function hasWorkers ({ operationsUrl }: ServiceProcess, count = WORKERS): Promise<boolean> {
-  return ((await request(`${operationsUrl}/readyz`)).body.workers as { ready: number } | undefined)?.ready === count
-}
+import { isAlive, readyWorkers, startWorkers, WORKERS, workersOf } from './worker-processes.ts'
 
 /** Each worker by what its request ids begin with. `fetch` keeps connections, so each request asks for one of its own. */
 async function throughEachWorker (send: (headers: Record<string, string>) => Promise<{ headers: Headers }>): Promise<void> {
@@ -43,8 +15,8 @@ async function throughEachWorker (send: (headers: Record<string, string>) => Pro
 }
 
 t.test('each worker takes orders, and reads those of the others', async (t) => {
-  const service = await start(t)
-  t.equal(service.workers.length, WORKERS)
+  const { service, workers } = await startWorkers(t)
+  t.equal(workers.length, WORKERS)
   let posts = 0
   let id = ''
   await throughEachWorker(async () => {
@@ -78,7 +50,7 @@ t.test('each worker takes orders, and reads those of the others', async (t) => {
 })
 
 t.test('an order fixed by hand shows on every worker within 5 s', async (t) => {
-  const service = await start(t)
+  const { service } = await startWorkers(t)
   const { body: { _id: id } } = await post(service.url)
   const read = (headers: Record<string, string>) => request(`${service.url}/${id}`, { headers })
   await throughEachWorker(read)
@@ -94,7 +66,7 @@ t.test('an order fixed by hand shows on every worker within 5 s', async (t) => {
 })
 
 t.test('a killed worker is replaced while the others serve, and takes no order and no count with it', async (t) => {
-  const service = await start(t)
+  const { service } = await startWorkers(t)
   await eventually(() => leads(service), 30_000, 'a leader')
   const collected = await collectEvents(t, service.namespace)
   const posting = startPosting(t, () => service.url, 16)
@@ -107,7 +79,7 @@ t.test('a killed worker is replaced while the others serve, and takes no order a
     await eventually(() => !isAlive(victim!))
     t.ok((await metric(service, 'orders_created_total'))! >= counted, 'a counter never goes back')
     t.equal((await request(`${service.operationsUrl}/readyz`)).status, 200, 'ready all the time')
-    await eventually(() => workersOf(service).length === WORKERS && hasWorkers(service), 30_000, 'a new worker')
+    await eventually(async () => await readyWorkers(service) === WORKERS, 30_000, 'a new worker')
     t.notOk(workersOf(service).includes(victim!))
   }
   const told = await posting.stop()
