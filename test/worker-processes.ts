@@ -7,13 +7,24 @@ import { eventually, request } from './helper.ts'
 /** What tests of WORKERS > 1 need beside test/faults.ts. */
 export const WORKERS = 2
 
-/** By their parent, as Linux tells it; none when that has ended. */
-export function workersOf ({ pid }: ServiceProcess): number[] {
+/** As Linux tells it; none when the parent has ended. */
+export function childrenOf ({ pid }: ServiceProcess): number[] {
   try {
     return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
   } catch {
     return []
   }
+}
+
+/** Children that run the worker's entry, and not a local part. */
+export function workersOf (service: ServiceProcess): number[] {
+  return childrenOf(service).filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('worker.js')
+    } catch {
+      return false
+    }
+  })
 }
 
 /** A zombie, whose parent has yet to ask for it, is not. */

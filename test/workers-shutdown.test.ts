@@ -2,9 +2,9 @@ import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import t from 'tap'
 import { connectMongo, leads, startPosting, storedIds } from './faults.ts'
-import { failingStart } from './forked-service.ts'
-import { eventually, newNamespace, parts, settingsFor } from './helper.ts'
-import { isAlive, startWorkers, WORKERS, workersOf } from './worker-processes.ts'
+import { failingStart, newFolder } from './forked-service.ts'
+import { eventually, newNamespace, parts, request, settingsFor } from './helper.ts'
+import { childrenOf, isAlive, startWorkers, WORKERS, workersOf } from './worker-processes.ts'
 
 function environment (settings: Record<string, string | number>): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries({ ...settingsFor(newNamespace()), WORKERS, LOG_LEVEL: 'warn', ...settings }).map(([name, value]) => [name, String(value)]))
@@ -21,8 +21,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     t.strictSame(await service.exit, { code: 0, signal: null })
     t.notOk(workers.some(isAlive), 'no worker is left')
     const told = await posting.stop()
-    const failed = told.filter(({ status, reused }) => status !== 201 && (status !== 0 || reused))
-    t.strictSame(failed.map(({ status, error }) => [status, error]), [])
+    t.strictSame(told.filter(({ status }) => ![0, 201].includes(status)), [], 'nothing is answered with an error')
     const client = await connectMongo(t, parts.mongoUrl)
     t.equal(await client.db(service.namespace).collection('orders').countDocuments(), storedIds(told).length, 'what is stored is what was confirmed')
     const lease = await client.db(service.namespace).collection('relay').findOne({ owner: { $exists: true } })
@@ -30,6 +29,16 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     t.equal(service.errors, '')
   })
 }
+
+t.test('local parts are started once, by the primary, and end after the workers', { timeout: 120_000 }, async (t) => {
+  const { service, workers } = await startWorkers(t, { REDIS_URL: '', LOCAL_DIR: newFolder(t) })
+  const redis = childrenOf(service).filter((pid) => !workers.includes(pid))
+  t.equal(redis.length, 1)
+  await eventually(async () => (await request(`${service.operationsUrl}/readyz`)).body.redis, 20_000, 'a Redis that every worker uses')
+  service.signal('SIGTERM')
+  t.equal((await service.exit).code, 0)
+  t.notOk([...workers, ...redis].some(isAlive))
+})
 
 t.test('a signal that only the workers got ends nothing', async (t) => {
   const { service, workers } = await startWorkers(t)
@@ -55,8 +64,9 @@ t.test('the workers of a killed primary answer what they have, give the lease ba
   await service.kill()
   await eventually(() => !workers.some(isAlive), 9_000, 'the end of the workers')
   const told = await posting.stop()
-  t.strictSame(told.filter(({ status, reused }) => status !== 201 && (status !== 0 || reused)), [])
+  t.strictSame(told.filter(({ status }) => ![0, 201].includes(status)), [])
   const client = await connectMongo(t, parts.mongoUrl)
+  t.equal(await client.db(service.namespace).collection('orders').countDocuments(), storedIds(told).length, 'what is stored is what was confirmed')
   const lease = await client.db(service.namespace).collection('relay').findOne({ owner: { $exists: true } })
   t.equal(lease?.owner, '', 'the lease is given back')
 })
