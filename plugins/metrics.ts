@@ -1,6 +1,6 @@
 import metricsModule from 'fastify-metrics'
 import fp from 'fastify-plugin'
-import promClient, { type Registry } from 'prom-client'
+import promClient, { type Aggregator, type Registry } from 'prom-client'
 import packageJson from '../package.json' with { type: 'json' }
 import { createLease, leaseName, RELAY_COLLECTION } from '../src/lease.ts'
 import type { OrdersObserver } from '../src/orders.ts'
@@ -41,20 +41,22 @@ export default fp(async (app) => {
   })
   const counter = <Label extends string>(name: string, help: string, labelNames: Label[] = []) => new promClient.Counter({ name, help, labelNames, registers })
   const seconds = (name: string, help: string) => new promClient.Histogram({ name, help, buckets: SECONDS_BUCKETS, registers })
-  const gauge = <Label extends string>(name: string, help: string, labelNames: Label[] = [], collect = async (): Promise<number | undefined> => undefined) =>
+  // `aggregator` is how several workers' values become one, see src/workers-metrics.ts.
+  const gauge = <Label extends string>(name: string, help: string, labelNames: Label[] = [], collect = async (): Promise<number | undefined> => undefined, aggregator: Aggregator = 'sum') =>
     new promClient.Gauge({
       name,
       help,
       labelNames,
       registers,
+      aggregator,
       async collect () {
         const value = await collect()
         if (value !== undefined) this.set(value)
       }
     })
 
-  gauge('build_info', 'always 1; what runs here', ['version', 'node']).set({ version: packageJson.version, node: process.version }, 1)
-  gauge('service_ready', '1 while /readyz says ready', [], async () => (await readinessOf(app)).ready ? 1 : 0)
+  gauge('build_info', 'always 1; what runs here', ['version', 'node'], undefined, 'first').set({ version: packageJson.version, node: process.version }, 1)
+  gauge('service_ready', '1 while /readyz says ready', [], async () => (await readinessOf(app)).ready ? 1 : 0, 'max')
 
   // fastify-metrics counts what was answered. A client that went away before the answer would be missing.
   const aborted = counter('http_requests_aborted_total', 'requests whose client went away before the answer', ['method', 'route'])
@@ -86,8 +88,9 @@ export default fp(async (app) => {
     publishedByLeader: createLease({ collection: app.db.collection(RELAY_COLLECTION), name: leaseName(app.settings.KAFKA_TOPIC), owner: '' }).position,
     newestPublished: () => app.relay?.position?.orderId
   })
-  gauge('relay_lag_events', 'orders stored and not yet on the topic (counted up to 100000)', [], async () => (await lag())?.events)
-  gauge('relay_lag_seconds', 'age of the oldest order that is not yet on the topic', [], async () => (await lag())?.seconds)
+  // Each worker measures the same. The leader's is the smallest, as it knows first what is published; none is ever too small.
+  gauge('relay_lag_events', 'orders stored and not yet on the topic (counted up to 100000)', [], async () => (await lag())?.events, 'min')
+  gauge('relay_lag_seconds', 'age of the oldest order that is not yet on the topic', [], async () => (await lag())?.seconds, 'min')
 
   gauge('mongo_pool_connections_open', 'connections to MongoDB', [], async () => app.mongoPool.open)
   gauge('mongo_pool_connections_in_use', 'connections to MongoDB that are at work', [], async () => app.mongoPool.inUse)

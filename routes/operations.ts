@@ -1,34 +1,25 @@
-import type { FastifyPluginAsync, FastifyInstance } from 'fastify'
-import { Type } from '@sinclair/typebox'
-import { readinessOf } from '../src/readiness.ts'
+import type { FastifyPluginAsync } from 'fastify'
+import { Registry } from 'prom-client'
+import { ReadinessSchema, type Readiness } from '../schemas/readiness.ts'
 
-const ReadinessSchema = Type.Object({
-  status: Type.Union([Type.Literal('ready'), Type.Literal('unready')]),
-  closing: Type.Boolean(),
-  mongodb: Type.Boolean(),
-  redis: Type.Union([Type.Boolean(), Type.Literal('off')]),
-  relay: Type.Union([Type.Literal('leader'), Type.Literal('follower'), Type.Literal('off')])
-})
+/** One process, or several workers together. */
+export interface Operations {
+  /** In Prometheus' text format. */
+  metrics (): Promise<string>
+  readiness (): Promise<Readiness>
+}
 
 /** For those who run the service, on a listener of their own: the public API stays the three routes. */
-const routes: FastifyPluginAsync<{ api: FastifyInstance }> = async (app, { api }) => {
-  app.get('/metrics', async (_request, reply) => {
-    return reply.type(api.metricsRegistry.contentType).send(await api.metricsRegistry.metrics())
-  })
+const routes: FastifyPluginAsync<{ of: Operations }> = async (app, { of: service }) => {
+  app.get('/metrics', async (_request, reply) => reply.type(Registry.PROMETHEUS_CONTENT_TYPE).send(await service.metrics()))
 
   /** The process answers. It depends on nothing: a restart mends no other part. */
   app.get('/livez', async () => ({ status: 'live' }))
 
   /** Requests can be served: that needs MongoDB. Redis and Kafka are told, not needed. */
   app.get('/readyz', { schema: { response: { 200: ReadinessSchema, 503: ReadinessSchema } } }, async (_request, reply) => {
-    const { ready, mongodb } = await readinessOf(api)
-    return reply.code(ready ? 200 : 503).send({
-      status: ready ? 'ready' : 'unready',
-      closing: api.closing,
-      mongodb,
-      redis: api.redisTier?.usable ?? 'off',
-      relay: api.relay === undefined ? 'off' : api.relay.leads ? 'leader' : 'follower'
-    })
+    const readiness = await service.readiness()
+    return reply.code(readiness.status === 'ready' ? 200 : 503).send(readiness)
   })
 }
 

@@ -7,6 +7,7 @@ export const SettingsSchema = Type.Object({
   HOST: Type.String({ default: '::', minLength: 1, description: 'address to listen on; :: is IPv6 and IPv4 (0.0.0.0 where there is no IPv6)' }),
   PORT: Type.Integer({ default: 8002, minimum: 0, maximum: 65535, description: 'port of the API' }),
   METRICS_PORT: Type.Integer({ default: 9202, minimum: 0, maximum: 65535, description: 'port of /metrics, /livez and /readyz' }),
+  WORKERS: Type.Integer({ default: 1, minimum: 1, maximum: 256, description: 'processes that serve PORT, one for each core; 1 = this process alone' }),
   MONGO_URL: Type.String({ default: '', pattern: '^(mongodb(\\+srv)?://.+)?$', description: 'mongodb:// or mongodb+srv:// of a replica set; empty = a local MongoDB' }),
   REDIS_URL: Type.String({ default: '', pattern: '^(off|rediss?://.+)?$', description: 'redis:// or rediss://; empty = a local Redis, off = no Redis' }),
   KAFKA_BROKERS: Type.String({ default: '', pattern: BROKERS, description: 'host:port, with comma or space between brokers; empty = a local Kafka, off = no relay in this process' }),

@@ -13,16 +13,36 @@ import settings, { type SettingsOptions } from '../plugins/settings.ts'
 import { acceptOnlyJson } from '../routes/order-request.ts'
 import operationRoutes from '../routes/operations.ts'
 import orderRoutes from '../routes/orders.ts'
+import type { Settings } from '../schemas/settings.ts'
+import { describeReadiness } from './readiness.ts'
 
 export interface Service { api: FastifyInstance, operations: FastifyInstance }
 
 export interface ServiceOptions extends SettingsOptions { logger?: FastifyServerOptions['logger'] }
 
+/** The settings by themselves, to know what to create. @throws StartupError with one line that says what would be right */
+export async function readSettings (options: SettingsOptions): Promise<Settings> {
+  const app = fastify({ logger: false })
+  app.register(settings, options)
+  await app.ready()
+  return app.settings
+}
+
 /**
- * The service with its two listeners, not yet listening. The order is that of dependence; closing goes the other way round.
+ * The service with its two listeners, not yet listening.
  * @throws StartupError with one line that says what to do
  */
-export function createService ({ logger = true, ...options }: ServiceOptions = {}): Service {
+export function createService (options: ServiceOptions = {}): Service {
+  const api = createApi(options)
+  const operations = fastify({ ...serverOptions, loggerInstance: api.log })
+  operations.register(http)
+  operations.register(problems)
+  operations.register(operationRoutes, { of: { metrics: () => api.metricsRegistry.metrics(), readiness: () => describeReadiness(api) } })
+  return { api, operations }
+}
+
+/** What serves orders. The order is that of dependence; closing goes the other way round. */
+export function createApi ({ logger = true, ...options }: ServiceOptions = {}): FastifyInstance {
   // Local parts may have to be fetched first, which takes as long as it takes.
   const api = fastify({ ...serverOptions, logger, pluginTimeout: 0 })
   api.register(http)
@@ -39,10 +59,5 @@ export function createService ({ logger = true, ...options }: ServiceOptions = {
   acceptOnlyJson(api)
   api.register(orderRoutes)
   api.register(orderRoutes, { prefix: '/orders' })
-
-  const operations = fastify({ ...serverOptions, loggerInstance: api.log })
-  operations.register(http)
-  operations.register(problems)
-  operations.register(operationRoutes, { api })
-  return { api, operations }
+  return api
 }

@@ -1,4 +1,5 @@
 import type { Db } from 'mongodb'
+import type { Readiness } from '../schemas/readiness.ts'
 import { deadline } from './deadline.ts'
 
 const PING_MS_MAX = 1_000
@@ -7,4 +8,36 @@ const PING_MS_MAX = 1_000
 export async function readinessOf (service: { db: Db, closing: boolean }): Promise<{ ready: boolean, mongodb: boolean }> {
   const mongodb = await service.db.command({ ping: 1 }, deadline(PING_MS_MAX)).then(() => true, () => false)
   return { ready: mongodb && !service.closing, mongodb }
+}
+
+interface Parts { db: Db, closing: boolean, redisTier: { usable: boolean } | undefined, relay: { leads: boolean } | undefined }
+
+/** Readiness with what is told beside it: Redis and Kafka are not needed. */
+export async function describeReadiness (service: Parts): Promise<Readiness> {
+  const { ready, mongodb } = await readinessOf(service)
+  return {
+    status: ready ? 'ready' : 'unready',
+    closing: service.closing,
+    mongodb,
+    redis: service.redisTier?.usable ?? 'off',
+    relay: service.relay === undefined ? 'off' : service.relay.leads ? 'leader' : 'follower'
+  }
+}
+
+/**
+ * Readiness of a service of several workers. One that is ready is enough, as new connections go to those that are there: else the
+ * death of one worker would take those from the balancer that still serve.
+ * @param answers of the workers that serve and answered
+ */
+export function combineReadiness (answers: Readiness[], expected: number, closing: boolean): Readiness {
+  const ready = answers.filter(({ status }) => status === 'ready').length
+  const has = (relay: Readiness['relay']): boolean => answers.some((answer) => answer.relay === relay)
+  return {
+    status: ready > 0 && !closing ? 'ready' : 'unready',
+    closing,
+    mongodb: answers.some(({ mongodb }) => mongodb),
+    redis: answers.length > 0 && answers.every(({ redis }) => redis === 'off') ? 'off' : answers.length > 0 && answers.every(({ redis }) => redis !== false),
+    relay: has('leader') ? 'leader' : has('follower') ? 'follower' : 'off',
+    workers: { ready, expected }
+  }
 }

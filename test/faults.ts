@@ -110,7 +110,7 @@ export async function forkService (t: Test, settings: Partial<Settings> = {}, na
     if (child.exitCode !== null) throw new Error(`the service ended with ${child.exitCode}: ${errors}`)
     const listening = log.flatMap(({ msg }) => /^Server listening at (.+)$/.exec(msg)?.[1] ?? [])
     return listening.length >= 2 && listening
-  }, 20_000, 'a service that listens') as [string, string]
+  }, 60_000, 'a service that listens') as [string, string]
   return { namespace, url, operationsUrl, pid: child.pid!, log, signal, kill, exit, get errors () { return errors } }
 }
 

@@ -26,8 +26,8 @@ function importsOf (from: string): Import[] {
 const ROOMS = ['schemas', 'domain', 'plugins', 'tools', 'routes', 'app', 'index'] as const
 
 function roomOf (file: string): typeof ROOMS[number] {
-  if (file === 'src/app.ts') return 'app'
-  if (file === 'src/index.ts') return 'index'
+  if (['src/app.ts', 'src/primary.ts', 'src/listen.ts'].includes(file)) return 'app'
+  if (['src/index.ts', 'src/worker.ts'].includes(file)) return 'index'
   if (file.startsWith('src/')) return 'domain'
   return file.split('/')[0] as 'schemas' | 'plugins' | 'tools' | 'routes'
 }
@@ -70,10 +70,21 @@ t.test('the domain and the schemas know nothing of Fastify', async (t) => {
   t.strictSame(wrong.map(show), [])
 })
 
+t.test('one process alone loads nothing of node:cluster', async (t) => {
+  const loads = (file: string, seen = new Set<string>()): Set<string> => {
+    if (seen.has(file)) return seen
+    seen.add(file)
+    for (const { to } of imports.filter(({ from, dynamic }) => from === file && !dynamic)) loads(to, seen)
+    return seen
+  }
+  t.notOk([...loads('src/index.ts')].includes('node:cluster'))
+  t.ok([...loads('src/primary.ts')].includes('node:cluster'))
+})
+
 // To read who one is, pid or version, changes nothing.
-t.test('only src/index.ts and the tools\' entries touch the process', async (t) => {
-  const touching = service.filter((file) => /\bprocess\.(?!pid\b|version\b)|node:process/.test(codeOf(file)))
-  t.strictSame(touching, ['src/index.ts', 'tools/audit.ts', 'tools/replay.ts'])
+t.test('only the entries, of service, worker and tools, touch the process', async (t) => {
+  const touching = service.filter((file) => /(?<!\.)\bprocess\.(?!pid\b|version\b)|node:process/.test(codeOf(file)))
+  t.strictSame(touching, ['src/index.ts', 'src/worker.ts', 'tools/audit.ts', 'tools/replay.ts'])
 })
 
 t.test(`no file has more than ${LINES_MAX} lines`, async (t) => {
