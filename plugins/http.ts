@@ -62,7 +62,7 @@ export default fp(async (app) => {
   app.addHook('preClose', async () => {
     app.closing = true
     const began = performance.now()
-    while (performance.now() - requestedAt < QUIET_MS && performance.now() - began < DRAIN_MS_MAX) await delay(QUIET_MS / 4)
+    while (performance.now() - Math.max(began, requestedAt) < QUIET_MS && performance.now() - began < DRAIN_MS_MAX) await delay(QUIET_MS / 4)
     const drained = performance.now()
     let before: number
     do {
