@@ -5,8 +5,8 @@ import type { TopicIdentity } from './topic-identity.ts'
 import { MARGIN_MS } from './verdict.ts'
 
 /*
- * When the number of shards changes, each shard ends somewhere else in the oplog. The new ones start at the first of these ends
- * and leave out what the old ones had published beyond it. That is exact, as resume tokens are ordered: they are key strings in hex
+ * When the number of shards changes, each shard ends somewhere else in the oplog. The new ones start at the time of the first of
+ * these ends and leave out what the old ones had published from there on. That is exact, as resume tokens are ordered: they are key strings in hex
  * that compare byte by byte (MongoDB's resume_token.h), and MongoDB itself starts behind a token by comparing like this.
  */
 
@@ -15,6 +15,10 @@ export function endOf ({ token, operationTime }: Pick<Checkpoint, 'token' | 'ope
   if (operationTime === undefined) return String(token!._data)
   const hex = (number: number): string => number.toString(16).toUpperCase().padStart(8, '0')
   return `82${hex(operationTime.t)}${hex(operationTime.i)}`
+}
+
+function timeOfEnd (end: string): { t: number, i: number } {
+  return { t: timeOfToken({ _data: end }), i: Number.parseInt(end.slice(10, TIME_DIGITS), 16) }
 }
 
 /** A key string's type, and the eight bytes of the time. */
@@ -59,12 +63,13 @@ export interface ShardEnd { checkpoint: Checkpoint, exact: boolean }
 export function handOver (old: ShardEnd[], nowMs: number): Checkpoint {
   const checkpoints = old.map(({ checkpoint }) => checkpoint)
   const ends = checkpoints.map(endOf)
-  const first = checkpoints[ends.indexOf(ends.reduce((least, end) => end < least ? end : least))]!
+  const first = ends.reduce((least, end) => end < least ? end : least)
   const handovers = unique([{ shards: old.length, ends }, ...checkpoints.flatMap(({ handovers = [] }) => handovers)])
   const orderId = checkpoints.flatMap(({ orderId }) => orderId ?? []).sort().at(-1)
   const topic = commonIdentity(checkpoints.map(({ topic }) => topic), nowMs)
   const next: Checkpoint = {
-    ...(first.operationTime === undefined ? { token: first.token! } : { operationTime: first.operationTime }),
+    // Not its token: MongoDB does not find the event again that a token names where another shard's filter leaves it out.
+    operationTime: timeOfEnd(first),
     ...(orderId === undefined ? {} : { orderId }),
     ...(topic === undefined ? {} : { topic }),
     at: new Date(nowMs).toISOString()

@@ -29,7 +29,7 @@ import { identifyTopic } from './topic-identity.ts'
  * Leases, here as elsewhere, only keep these steps from being disturbed.
  */
 
-/** A change waits until no relay of the present layout has held a lease for so long: longer than a relay waits between two tries. */
+/** Longer than a relay waits between two tries, so that one whose Kafka is away is not taken for dead. */
 const GIVEN_UP_MS = 10_000
 const POLL_MS = 1_000
 const SEALED_AT_ONCE = 8
@@ -44,11 +44,13 @@ export interface LayoutOptions {
   leaseOf: (name: string) => Lease
   origin: Timestamp
   log: Logger
+  /** A change waits until no relay of the present layout has held a lease for so long. */
+  givenUpMs?: number
 }
 
 export type LayoutKeeper = ReturnType<typeof createLayoutKeeper>
 
-export function createLayoutKeeper ({ db, kafka, topic: { topic }, shards, leases: documents, leaseOf, origin, log }: LayoutOptions) {
+export function createLayoutKeeper ({ db, kafka, topic: { topic }, shards, leases: documents, leaseOf, origin, log, givenUpMs = GIVEN_UP_MS }: LayoutOptions) {
   const names = layoutNames(topic, db.databaseName)
   const copies = documents as unknown as Collection<LayoutDocument>
   const lease = leaseOf(layoutLeaseName(topic))
@@ -73,9 +75,9 @@ export function createLayoutKeeper ({ db, kafka, topic: { topic }, shards, lease
   async function givenUp ({ shards: old, generation }: Layout, signal: AbortSignal): Promise<boolean> {
     const leases = shardsOf(old).map((shard) => leaseName(topic, shard))
     for (let told = false; !signal.aborted; told = true) {
-      if (await freeMs(documents, leases) >= GIVEN_UP_MS) return true
+      if (await freeMs(documents, leases) >= givenUpMs) return true
       if ((await layoutOr(undefined, copies, topic)).generation > generation) return false
-      if (!told) log.warn({ topic, shards, publishing: old }, `the relay waits: others publish this topic with RELAY_SHARDS=${old}, this process has RELAY_SHARDS=${shards} and takes over ${GIVEN_UP_MS / 1000} s after they have ended`)
+      if (!told) log.warn({ topic, shards, publishing: old }, `the relay waits: others publish this topic with RELAY_SHARDS=${old}, this process has RELAY_SHARDS=${shards} and takes over ${givenUpMs / 1000} s after they have ended`)
       await delay(POLL_MS, undefined, { signal }).catch(() => {})
     }
     return false
