@@ -32,6 +32,8 @@ import { identifyTopic } from './topic-identity.ts'
 /** Longer than a relay waits between two tries, so that one whose Kafka is away is not taken for dead. */
 const GIVEN_UP_MS = 10_000
 const POLL_MS = 1_000
+/** The copy of a layout is kept before it is committed, beyond the layout that the change begins with. So it is older than that of whoever begins again. */
+const COPIED_AHEAD = 2
 const SEALED_AT_ONCE = 8
 
 export interface LayoutOptions {
@@ -108,11 +110,9 @@ export function createLayoutKeeper ({ db, kafka, topic: { topic }, shards, lease
         if (until === undefined) return
         held.push(lease.hold(until, over.signal, () => undefined))
       }
-      const generation = now.changingTo === undefined ? now.generation + 1 : now.generation
-      await producer.publish([], layoutMessage(names, { shards: now.shards, generation, changingTo: shards }))
-      const ends = await endsOf(producer, old, generation === 1)
-      const checkpoint = handOver(ends, Date.now())
-      const next = { shards, generation: generation + 1 }
+      await producer.publish([], layoutMessage(names, { ...now, generation: now.generation + 1, changingTo: shards }))
+      const checkpoint = handOver(await endsOf(producer, old, now.first === true), Date.now())
+      const next = { shards, generation: now.generation + COPIED_AHEAD }
       await copyLayout(copies, topic, next)
       for (const shard of shardsOf(shards)) await leaseOf(leaseName(topic, shard)).leave(checkpoint)
       await producer.publish([], layoutMessage(names, next),
@@ -149,10 +149,10 @@ export function createLayoutKeeper ({ db, kafka, topic: { topic }, shards, lease
 
   /** Somebody else began to change the layout, which is what it should be, and died. */
   async function keep (producer: OrderEventsProducer, now: Layout): Promise<void> {
-    const next = { shards, generation: now.generation + 1 }
+    const next = { shards, generation: now.generation + COPIED_AHEAD }
     const marker = fenceMarker(names)
     await producer.publish([], marker)
-    const isNew = now.generation === 1 && checkpointIn(await readRecords(kafka, names, marker), namesOf(WHOLE)) === undefined &&
+    const isNew = now.first === true && checkpointIn(await readRecords(kafka, names, marker), namesOf(WHOLE)) === undefined &&
       await leaseOf(leaseName(topic)).position() === undefined
     await copyLayout(copies, topic, next)
     await producer.publish([], layoutMessage(names, next), ...isNew ? [checkpointMessage(namesOf(WHOLE), await beginning())] : [])

@@ -16,9 +16,11 @@ export interface Layout {
   generation: number
   /** Nobody may publish: the shards are just being taken over. */
   changingTo?: number
+  /** There was never another one, so where there is no checkpoint nothing was published. */
+  first?: true
 }
 
-const FIRST: Layout = { shards: 1, generation: 0 }
+const FIRST: Layout = { shards: 1, generation: 0, first: true }
 
 export interface LayoutDocument extends Layout { _id: string }
 

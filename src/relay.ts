@@ -105,7 +105,7 @@ export function createRelay (options: RelayOptions) {
       const records = await readRecords(kafka, names, marker, (records) => isLive(records, names))
       const layout = isLive(records, names) ? undefined : await keeper?.current(layoutIn(records, topic.topic, names))
       if (layout !== undefined && (layout.shards !== shard.of || layout.changingTo !== undefined)) return layout
-      start = await startingPlace(producer, checkpointIn(records, names), signal, (layout?.generation ?? 0) === 0)
+      start = await startingPlace(producer, checkpointIn(records, names), signal, layout?.first ?? true)
       if (start === undefined || signal.aborted) return undefined
       stream = await openOrderStream(db, collection.collectionName, start, BATCH_EVENTS_MAX, shard)
       lastOrderId = start.orderId

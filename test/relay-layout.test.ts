@@ -1,15 +1,17 @@
-import { setInterval as every } from 'node:timers/promises'
+import { setTimeout as delay } from 'node:timers/promises'
 import { Kafka, logLevel } from 'kafkajs'
 import { ObjectId, type Collection, type Db, type Timestamp } from 'mongodb'
 import t, { type Test } from 'tap'
 import { createLease, type LeaseDocument } from '../src/lease.ts'
 import { toDocument, type OrderDocument } from '../src/models.ts'
 import { createRelays, type RelaysOptions } from '../src/relays.ts'
-import { relayNames } from '../src/relay-topics.ts'
-import { assertExactlyOnce, connectMongo, forkService, startPosting, storedIds } from './faults.ts'
-import { aNewOrder, collectEvents, eventually, metric, newNamespace, parts, startService } from './helper.ts'
+import { openOrderEventsProducer } from '../src/kafka.ts'
+import { layoutMessage } from '../src/layout.ts'
+import { fenceMarker, layoutNames, relayNames } from '../src/relay-topics.ts'
+import { connectMongo } from './faults.ts'
+import { aNewOrder, collectEvents, eventually, newNamespace, parts } from './helper.ts'
 
-/* The number of shards changes. */
+/* The number of shards changes. The relays are without a service around them, so that they may share what the test wants them to share. */
 
 const kafka = new Kafka({ brokers: parts.kafkaBrokers.split(','), logLevel: logLevel.NOTHING, retry: { initialRetryTime: 5, retries: 20 } })
 const TRACEPARENT = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
@@ -53,11 +55,11 @@ function startRelays (t: Test, { namespace, db, orders, origin }: Setting, shard
 /** Inserts orders all the time, a few at once. */
 function startInserting (t: Test, orders: Collection<OrderDocument>) {
   const ids: string[] = []
-  let stopped = false
-  t.teardown(() => { stopped = true })
+  const stopping = new AbortController()
+  t.teardown(() => stopping.abort())
   const done = (async () => {
-    for await (const _tick of every(10)) {
-      if (stopped) return
+    while (!stopping.signal.aborted) {
+      await delay(10)
       const documents = Array.from({ length: 5 }, () => toDocument(aNewOrder, TRACEPARENT))
       await orders.insertMany(documents)
       ids.push(...documents.map(({ _id }) => _id.toHexString()))
@@ -66,7 +68,7 @@ function startInserting (t: Test, orders: Collection<OrderDocument>) {
   return {
     ids,
     async stop (): Promise<string[]> {
-      stopped = true
+      stopping.abort()
       await done
       return ids
     }
@@ -100,57 +102,6 @@ t.test('relays of three settings that only Kafka keeps apart take the shards fro
   t.strictSame(all.map(({ counts }) => counts.found + counts.sent), [0, 0, 0], 'and nothing had to be compared with the topic')
 })
 
-t.test('1 -> 3 -> 2 -> 1: a process of another setting waits until the others have ended', async (t) => {
-  const namespace = newNamespace()
-  const front = await startService(t, { KAFKA_BROKERS: 'off' }, namespace)
-  const leading = (shards: number, service: { operationsUrl: string }) => eventually(async () => await metric(service, 'relay_leader') === shards, 60_000, `${shards} leaders`)
-  let service = await forkService(t, { RELAY_SHARDS: 1 }, namespace)
-  await leading(1, service)
-  const collected = await collectEvents(t, namespace)
-  const posting = startPosting(t, () => front.url, 4)
-  let before = 1
-  for (const shards of [3, 2, 1]) {
-    const next = await forkService(t, { RELAY_SHARDS: shards }, namespace)
-    await eventually(() => next.log.some(({ msg }) => msg.startsWith('the relay waits')), 30_000, 'a line that says so')
-    const events = collected.events.length
-    await eventually(() => collected.events.length > events + 50, 30_000, 'events of the present leader')
-    t.strictSame([await metric(next, 'relay_leader'), await metric(next, 'relay_shards'), await metric(service, 'relay_leader')], [0, before, before])
-    if (shards === 2) await service.kill()
-    else {
-      service.signal('SIGTERM')
-      await service.exit
-    }
-    await leading(shards, next)
-    t.equal(next.log.filter(({ msg }) => msg.startsWith('the relay waits')).length, 1)
-    service = next
-    before = shards
-  }
-  const ids = storedIds(await posting.stop())
-  await assertExactlyOnce(t, { client: await connectMongo(t, parts.mongoUrl), namespace, ids, collected, url: front.url })
-})
-
-t.test('a leader of the old setting that wakes up after the change is fenced and waits', async (t) => {
-  const namespace = newNamespace()
-  const front = await startService(t, { KAFKA_BROKERS: 'off' }, namespace)
-  const zombie = await forkService(t, { RELAY_SHARDS: 1 }, namespace)
-  await eventually(async () => await metric(zombie, 'relay_leader') === 1, 60_000, 'a leader')
-  const collected = await collectEvents(t, namespace)
-  const posting = startPosting(t, () => front.url, 4)
-  await eventually(() => collected.events.length > 100)
-  zombie.signal('SIGSTOP') // most likely with a transaction in flight
-  const heir = await forkService(t, { RELAY_SHARDS: 3 }, namespace)
-  await eventually(async () => await metric(heir, 'relay_leader') === 3, 60_000, 'leaders')
-  const before = collected.events.length
-  await eventually(() => collected.events.length > before + 100, 30_000, 'events of the new leaders')
-  zombie.signal('SIGCONT')
-  await eventually(() => zombie.log.some(({ msg }) => msg.startsWith('the relay waits')), 60_000, 'it waits')
-  const later = collected.events.length
-  await eventually(() => collected.events.length > later + 100, 30_000, 'more events')
-  t.strictSame([await metric(zombie, 'relay_leader'), await metric(heir, 'relay_leader')], [0, 3])
-  const ids = storedIds(await posting.stop())
-  await assertExactlyOnce(t, { client: await connectMongo(t, parts.mongoUrl), namespace, ids, collected, url: front.url })
-})
-
 for (const [before, after] of [[3, 3], [3, 2], [1, 2]] as const) {
   t.test(`when the topic of the checkpoints is lost, each shard compares its own orders (${before} -> ${after})`, async (t) => {
     const setting = await newSetting(t)
@@ -176,5 +127,30 @@ for (const [before, after] of [[3, 3], [3, 2], [1, 2]] as const) {
     await second.allLed()
     t.match(second.counts, { found: 60, sent: 30, skipped: 0 })
     await assertOnce(t, setting, [...told, ...untold], collected)
+  })
+}
+
+for (const published of [0, 20]) {
+  t.test(`who finds that somebody died while changing the layout goes on, or takes it back (${published} orders published before)`, async (t) => {
+    const setting = await newSetting(t)
+    const orders = Array.from({ length: published + 20 }, () => toDocument(aNewOrder, TRACEPARENT))
+    const first = startRelays(t, setting, 1)
+    await first.allLed()
+    const collected = await collectEvents(t, setting.namespace)
+    if (published > 0) await setting.orders.insertMany(orders.slice(0, published))
+    await collected.forOrders(orders.slice(0, published).map(({ _id }) => _id.toHexString()))
+    await first.relays.stop()
+    await setting.orders.insertMany(orders.slice(published))
+
+    const names = layoutNames(setting.namespace, setting.namespace)
+    const producer = await openOrderEventsProducer({ kafka, ...names, topic: setting.namespace, partitions: 1, marker: fenceMarker(names) })
+    await producer.publish([], layoutMessage(names, { shards: 1, generation: 1, changingTo: 3, first: true }))
+    await producer.close()
+
+    const keeping = startRelays(t, setting, 1)
+    await keeping.allLed()
+    await keeping.relays.stop()
+    await startRelays(t, setting, 2).allLed()
+    await assertOnce(t, setting, orders.map(({ _id }) => _id.toHexString()), collected)
   })
 }

@@ -34,6 +34,8 @@ export interface Campaign {
   seed: number
   replicas: number
   perSecond: number
+  /** RELAY_SHARDS of each service. */
+  shards: number
   /** Each as often as it is to come. */
   faults: Fault[]
   bug?: Bug | undefined
@@ -41,14 +43,14 @@ export interface Campaign {
 
 export interface Result { facts: Facts, findings: Finding[], recoveries: Recovery[], ms: number }
 
-export async function runCampaign ({ dir, seed, replicas: count, perSecond, faults, bug }: Campaign): Promise<Result> {
+export async function runCampaign ({ dir, seed, replicas: count, perSecond, shards, faults, bug }: Campaign): Promise<Result> {
   const begun = performance.now()
   await Promise.all(['mongo-0', 'mongo-1', 'mongo-2', 'redis', 'kafka'].map((part) => endLeftover(join(dir, part, 'pid.json'))))
   await rm(dir, { recursive: true, force: true })
   // Of their own, so that what the load decides does not depend on how many faults there were.
   const [random, loadRandom] = [createRandom(seed), createRandom(seed + 1)]
   const cluster = await startCluster(dir)
-  const replicas = await startReplicas({ dir, count, urls: cluster.urls, preload: ['trigger', ...(bug === undefined ? [] : [bug.name])] })
+  const replicas = await startReplicas({ dir, count, shards, urls: cluster.urls, preload: ['trigger', ...(bug === undefined ? [] : [bug.name])] })
   await replicas.leader()
   const follower = await followTopic(cluster.urls.kafka)
   const urls = replicas.all.map(({ url }) => url)

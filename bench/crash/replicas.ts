@@ -24,7 +24,7 @@ export interface Replica {
 export type Replicas = Awaited<ReturnType<typeof startReplicas>>
 
 /** The service as processes, as many as are wanted, and a proxy before each. */
-export async function startReplicas ({ dir, count, urls, preload }: { dir: string, count: number, urls: Cluster['urls'], preload: string[] }) {
+export async function startReplicas ({ dir, count, shards, urls, preload }: { dir: string, count: number, shards: number, urls: Cluster['urls'], preload: string[] }) {
   const replicas: Replica[] = []
   for (let index = 0; index < count; index++) replicas.push(await create(index))
   for (const replica of replicas) await replica.start()
@@ -32,7 +32,7 @@ export async function startReplicas ({ dir, count, urls, preload }: { dir: strin
   async function create (index: number): Promise<Replica> {
     const port = await getPort({ port: portNumbers(18_100 + 10 * index, 18_109 + 10 * index) })
     const metricsPort = await getPort({ port: portNumbers(19_300 + 10 * index, 19_309 + 10 * index) })
-    const settings: Settings = { PORT: String(port), METRICS_PORT: String(metricsPort), MONGO_URL: urls.mongo, REDIS_URL: urls.redis, KAFKA_BROKERS: urls.kafka }
+    const settings: Settings = { PORT: String(port), METRICS_PORT: String(metricsPort), MONGO_URL: urls.mongo, REDIS_URL: urls.redis, KAFKA_BROKERS: urls.kafka, RELAY_SHARDS: String(shards) }
     const proxy = await startProxy(port)
     atEnd(async () => proxy.end())
     const replica: Replica = {
