@@ -78,11 +78,11 @@ export function createOrders ({ db, collection, redis, cacheBytesMax, idempotenc
     late: () => new NotStored()
   })
 
-  /** @throws Overloaded when one more order would wait for too long. It is asked before the body is read and again with the order. */
-  function admit (): void {
-    if (commits.items < pace.itemsMax && commits.bytes < BYTES_MAX) return
+  /** @returns Overloaded, if one more order would wait for too long. It is asked before the body is read and again with the order. */
+  function refusal (): Error | undefined {
+    if (commits.items < pace.itemsMax && commits.bytes < BYTES_MAX) return undefined
     observe.shed('posts')
-    throw new Overloaded()
+    return new Overloaded()
   }
 
   async function replay (id: string): Promise<CreatedOrder> {
@@ -99,7 +99,8 @@ export function createOrders ({ db, collection, redis, cacheBytesMax, idempotenc
      * @throws Overloaded, NotStored, OutcomeUnknown, IdempotencyKeyReused, IdempotencyKeyInUse
      */
     async create (newOrder: NewOrder, traceparent: string, idempotencyKey?: string): Promise<CreatedOrder> {
-      admit()
+      const refused = refusal()
+      if (refused !== undefined) throw refused
       if (commits.items === 0) pace.begin()
       const document = toDocument(newOrder, traceparent, idempotencyKey)
       // Serialised before it is stored: an order that could not be shown must not be committed.
@@ -120,7 +121,7 @@ export function createOrders ({ db, collection, redis, cacheBytesMax, idempotenc
       return { id: order._id, json, replayed: false }
     },
 
-    admit,
+    refusal,
     get inFlight (): number { return commits.items },
     find: reads.find,
     invalidate: reads.invalidate,
