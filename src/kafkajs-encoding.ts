@@ -1,10 +1,10 @@
 import { createRequire } from 'node:module'
 
 /*
- * Two places of kafkajs that cost the relay more than everything else it does, done with the same result in less time:
- * a record is written into one buffer, where kafkajs makes an encoder for each of its headers (23 against 3 µs a record of an order), and messages are
- * grouped by partition in one pass, where kafkajs copies the group for each message. test/kafkajs-encoding.test.ts holds the
- * bytes against kafkajs' own. They are replaced in the module cache, as kafkajs offers no other place; it loads them lazily.
+ * What cost the relay most, done with the same result in less time: a record is written into one buffer, where kafkajs makes an
+ * encoder for each of its headers (23 against 3 µs for the record of an order). test/kafkajs-encoding.test.ts holds the bytes
+ * against kafkajs' own. The function is replaced in the module cache, as kafkajs offers no other place; its only user,
+ * protocol/requests/produce/v3/request.js, is loaded with the first record that is sent.
  */
 
 export interface KafkajsRecord {
@@ -18,17 +18,9 @@ export interface KafkajsRecord {
 /** What kafkajs copies a record from. */
 export interface Encoder { buf: Buffer, offset: number, readonly buffer: Buffer }
 
-interface Grouping<Message> {
-  topic: string
-  partitionMetadata: unknown[]
-  messages: Message[]
-  partitioner: (one: { topic: string, partitionMetadata: unknown[], message: Message }) => number
-}
-
 const require = createRequire(import.meta.url)
 const EncoderClass = require('kafkajs/src/protocol/encoder.js') as { prototype: Encoder }
 const RECORD = 'kafkajs/src/protocol/recordBatch/record/v0/index.js'
-const GROUPING = 'kafkajs/src/producer/groupMessagesPerPartition.js'
 
 /** kafkajs' own. It also takes what ours doesn't: keys and values that are no strings, several values of a header. */
 export const encodeRecordSlowly = require(RECORD) as (record: KafkajsRecord) => Encoder
@@ -111,23 +103,12 @@ function writeText (text: string): void {
     at = begin
   }
   const bytes = scratch.write(text, begin, 'utf8')
-  if (bytes !== text.length) {
-    // Not ASCII: its length is another one, and may take more bytes.
-    at = start
-    writeVarInt(bytes)
-    if (at !== begin) scratch.copyWithin(at, begin, begin + bytes)
-  } else at = begin
+  const moved = start + sizeOfVarInt(bytes)
+  // Not ASCII: it is longer than it has characters, and its length may be too.
+  if (moved !== begin) scratch.copyWithin(moved, begin, begin + bytes)
+  at = start
+  writeVarInt(bytes)
   at += bytes
 }
 
-export function groupByPartition<Message> ({ topic, partitionMetadata, messages, partitioner }: Grouping<Message>): Record<number, Message[]> {
-  const groups: Record<number, Message[]> = {}
-  if (partitionMetadata.length === 0) return groups
-  for (const message of messages) (groups[partitioner({ topic, partitionMetadata, message })] ??= []).push(message)
-  return groups
-}
-
-for (const [file, replacement] of [[RECORD, encodeRecord], [GROUPING, groupByPartition]] as const) {
-  require(file)
-  require.cache[require.resolve(file)]!.exports = replacement
-}
+require.cache[require.resolve(RECORD)]!.exports = encodeRecord

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { AddressInfo } from 'node:net'
 import { Kafka, logLevel } from 'kafkajs'
-import type { Test } from 'tap'
+import tap, { type Test } from 'tap'
 import type { Order } from '../schemas/order.ts'
 import type { Problem } from '../schemas/problem.ts'
 import type { Settings } from '../schemas/settings.ts'
@@ -13,6 +13,25 @@ import { startOrderEventsConsumer, type ReceivedOrderEvent } from '../src/kafka.
  * The tests run against the real parts, which `node dist/local/with-parts.js` has started. Each service that a test starts has a
  * database, a key prefix and a topic of its own, all of one name, unless it is told to share another one's.
  */
+
+/*
+ * kafkajs can leave a timer behind that connects again and again (a consumer that crashed while it was stopped), and then a file
+ * whose tests have all ended would not end. That a service's own process ends is what the tests of shutdown hold.
+ */
+const LEFT_BEHIND_MS = 30_000
+let running = 0
+let leaving: NodeJS.Timeout | undefined
+tap.beforeEach(() => {
+  running++
+  clearTimeout(leaving)
+})
+tap.afterEach(() => {
+  if (--running > 0) return
+  leaving = setTimeout(() => {
+    process.stderr.write(`left behind: ${process.getActiveResourcesInfo().join(', ')}\n`)
+    process.exit()
+  }, LEFT_BEHIND_MS).unref()
+})
 
 export const parts = {
   mongoUrl: required('LOCAL_MONGO_URL'),

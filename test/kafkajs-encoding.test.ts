@@ -1,6 +1,9 @@
+import { createRequire } from 'node:module'
 import { ObjectId } from 'mongodb'
 import t from 'tap'
-import { encodeRecord, encodeRecordSlowly, groupByPartition, type KafkajsRecord } from '../src/kafkajs-encoding.ts'
+import { createRandom } from '../bench/prove/random.ts'
+import '../src/kafka-client.ts'
+import { encodeRecord, encodeRecordSlowly, type KafkajsRecord } from '../src/kafkajs-encoding.ts'
 import { toRecord } from '../src/models.ts'
 
 const order = { _id: new ObjectId(), userId: 'user-1', products: [{ _id: 'product-1', quantity: 2 }], createdAt: new Date(), updatedAt: new Date(), traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01` }
@@ -17,6 +20,18 @@ t.test('records have the bytes that kafkajs gives them', async (t) => {
   for (const record of records) t.ok(encodeRecord(record).buffer.equals(encodeRecordSlowly(record).buffer), JSON.stringify(record).slice(0, 100))
 })
 
+t.test('whatever the texts are', async (t) => {
+  const random = createRandom(7)
+  const text = (): string => {
+    const letters = random.pick(['ab', 'aé', 'é漢', '漢😀', 'a😀'])
+    return Array.from({ length: random.below(random.chance(0.1) ? 9_000 : 90) }, () => random.pick([...letters])).join('')
+  }
+  const different = Array.from({ length: 1_000 }, (_value, offsetDelta): KafkajsRecord =>
+    ({ key: text(), value: text(), headers: { [text()]: text(), [text()]: text() }, offsetDelta, timestampDelta: random.below(2 ** 30) }))
+    .filter((record) => !encodeRecord(record).buffer.equals(encodeRecordSlowly(record).buffer))
+  t.strictSame(different, [])
+})
+
 t.test('what is no plain text is left to kafkajs', async (t) => {
   for (const record of [
     { key: null, value: 'value' }, { key: Buffer.from([1, 2]), value: Buffer.from([3]) }, { key: 'key', value: null },
@@ -24,10 +39,8 @@ t.test('what is no plain text is left to kafkajs', async (t) => {
   ]) t.ok(encodeRecord(record).buffer.equals(encodeRecordSlowly(record).buffer), JSON.stringify(record))
 })
 
-t.test('messages are grouped by partition, in their order', async (t) => {
-  const messages = Array.from({ length: 10 }, (_value, n) => ({ n }))
-  const partitioner = ({ message }: { message: { n: number } }): number => message.n % 3
-  t.strictSame(groupByPartition({ topic: 'topic', partitionMetadata: [{}], messages, partitioner }),
-    { 0: [{ n: 0 }, { n: 3 }, { n: 6 }, { n: 9 }], 1: [{ n: 1 }, { n: 4 }, { n: 7 }], 2: [{ n: 2 }, { n: 5 }, { n: 8 }] })
-  t.strictSame(groupByPartition({ topic: 'topic', partitionMetadata: [], messages, partitioner }), {})
+t.test('kafkajs sends the records that are written here', async (t) => {
+  const require = createRequire(import.meta.url)
+  t.equal(require('kafkajs/src/protocol/recordBatch/record/v0/index.js'), encodeRecord)
+  t.notOk(Object.keys(require.cache).some((file) => file.endsWith('kafkajs/src/protocol/requests/produce/v3/request.js')), 'not loaded before')
 })
