@@ -31,6 +31,8 @@ export function createClient (url: string, connections: number, answerMsMax = AN
           response.on('data', (chunk) => chunks.push(chunk))
           response.on('end', () => resolve({ status: response.statusCode!, body: Buffer.concat(chunks).toString(), headers: response.headers }))
           response.on('error', fail)
+          // Broken off it may end with neither; after `end` this changes nothing.
+          response.on('close', () => fail(new Error('the answer broke off')))
         })
         sent.on('timeout', () => sent.destroy(new Error(`no answer within ${answerMsMax} ms`)))
         sent.on('error', fail)
