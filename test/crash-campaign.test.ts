@@ -16,7 +16,8 @@ const SHORT: Campaign = {
   replicas: 3,
   perSecond: 30,
   faults: ['kill-leader', 'kill-primary', 'kill-kafka', 'kill-redis', 'stop-leader', 'die-before-commit', 'disk-full'].map(faultNamed),
-  say: (line) => t.comment(line)
+  say: (line) => t.comment(line),
+  firstPort: 14_100
 }
 
 t.afterEach(endAll)

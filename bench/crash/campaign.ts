@@ -41,18 +41,20 @@ export interface Campaign {
   bug?: Bug | undefined
   /** Takes a line about each fault. */
   say: (line: string) => void
+  /** Of the services. A dead service's port is free, so two campaigns at a time must not share any: they would get each other's orders. */
+  firstPort?: number
 }
 
 export interface Result { facts: Facts, findings: Finding[], recoveries: Recovery[], ms: number }
 
-export async function runCampaign ({ dir, seed, replicas: count, perSecond, faults, bug, say }: Campaign): Promise<Result> {
+export async function runCampaign ({ dir, seed, replicas: count, perSecond, faults, bug, say, firstPort = FIRST_PORT }: Campaign): Promise<Result> {
   const begun = performance.now()
   await endPartsIn(dir)
   await rm(dir, { recursive: true, force: true })
   // Of their own, so that what the load decides does not depend on how many faults there were.
   const [random, loadRandom] = [createRandom(seed), createRandom(seed + 1)]
   const cluster = await startCluster(dir, 'quick')
-  const replicas = await startReplicas({ dir, count, urls: cluster.urls, imports: ['trigger', ...(bug === undefined ? [] : [bug.name])].map(preloaded), firstPort: FIRST_PORT })
+  const replicas = await startReplicas({ dir, count, urls: cluster.urls, imports: ['trigger', ...(bug === undefined ? [] : [bug.name])].map(preloaded), firstPort })
   await replicas.leader()
   const follower = await followTopic(cluster.urls.kafka)
   const urls = replicas.all.map(({ url }) => url)
