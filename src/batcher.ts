@@ -1,6 +1,8 @@
 /*
  * Turns concurrent calls into batches. There is no timer: a batch leaves at the end of the event loop's turn in which a slot
- * is free, so that a lone call waits for nobody, and under load batches grow to what came in while the slots were taken.
+ * is free, so that a lone call waits for nobody, and under load batches grow to what came in while the slots were taken. One
+ * that is full leaves at once: while more than a thousand connections keep asking, libuv's turn takes seconds (it reads up to 48
+ * times 1,024 events before it goes on), and a flood of requests that are refused would keep those that were accepted waiting.
  */
 
 export interface BatcherOptions<Item, Result> {
@@ -35,13 +37,18 @@ export function createBatcher<Item, Result> (options: BatcherOptions<Item, Resul
   let scheduled = false
 
   function schedule (): void {
-    if (scheduled || inFlight >= options.inFlightMax || queue.length === 0) return
+    if (inFlight >= options.inFlightMax || queue.length === 0) return
+    if (queue.length >= options.batchItemsMax) return leave()
+    if (scheduled) return
     scheduled = true
-    setImmediate(leave)
+    setImmediate(() => {
+      scheduled = false
+      leave()
+    })
   }
 
   function leave (): void {
-    scheduled = false
+    if (inFlight >= options.inFlightMax) return
     const batch = takeBatch(performance.now())
     if (batch.length === 0) return
     inFlight++

@@ -22,6 +22,8 @@ const WINDOW_MS = 500
 
 const GOODPUT_SHARE_MIN = 0.8
 const SHED_P99_MS_MAX = 20
+/** Of clients that come again at once nothing is promised but that the service lives: to refuse them takes all that it has. */
+const FLOOD_GOODPUT_SHARE_MIN = 0.1
 const RECOVERY_MS_MAX = 5_000
 const GROWTH_MB_MAX = 200
 /** What belongs to a busy machine and is no sign of overload. */
@@ -49,12 +51,12 @@ async function run (bench: Bench): Promise<void> {
     const { before, most, reads, failedReads } = await watched.stop()
     const rate = goodput(result, options.seconds, 1)
     detail(`${name}: ${describe(result)}, ${round(rate)} × 201/s (${round(rate / peak * 100)} % of the peak), RSS ${round(before)} MB, at most +${round(most - before)} MB; beside it ${reads.length} GETs of an order and of /livez, ${failedReads} failed, p99 ${round(percentile(reads, 0.99), 1)} ms`)
-    expect(rate >= GOODPUT_SHARE_MIN * peak, `${name}: goodput is ${round(rate / peak * 100)} % of the peak`)
+    expect(rate >= (honour ? GOODPUT_SHARE_MIN : FLOOD_GOODPUT_SHARE_MIN) * peak, `${name}: goodput is ${round(rate / peak * 100)} % of the peak`)
     expect(most - before < GROWTH_MB_MAX, `${name}: the service grew by ${round(most - before)} MB`)
     expect(result.unanswered === 0, `${name}: ${result.unanswered} requests had no answer`)
     expect(failedReads === 0, `${name}: ${failedReads} reads failed`)
     const shedP99 = latency(result, 503, 0.99)
-    expect(!(shedP99 > SHED_P99_MS_MAX), `${name}: p99 of what was shed is ${round(shedP99)} ms`)
+    expect(!honour || !(shedP99 > SHED_P99_MS_MAX), `${name}: p99 of what was shed is ${round(shedP99)} ms`)
     return result
   }
 
@@ -84,7 +86,7 @@ async function run (bench: Bench): Promise<void> {
     ['twice the peak from clients that don\'t care', { connections: FLOOD_CONNECTIONS, seconds: OVERLOAD_SECONDS, rate: 2 * peak }, false]
   ] as const) {
     const result = await overload(name, peak, options, honour)
-    figure(`${name}: ${round(goodput(result, OVERLOAD_SECONDS, 1) / peak * 100)} % of it, ${countOf(result, 503)} shed in p99 ${round(latency(result, 503, 0.99))} ms`)
+    figure(`${name}: ${round(goodput(result, OVERLOAD_SECONDS, 1) / peak * 100)} % of it, ${countOf(result, 503)} shed${countOf(result, 503) === 0 ? '' : ` in p99 ${round(latency(result, 503, 0.99))} ms`}`)
     await recover(`after ${name}`, peak, normal)
   }
   await verifyOrders(bench, created, addressesIn(dir))

@@ -1,0 +1,47 @@
+import t from 'tap'
+import { createBatcher } from '../src/batcher.ts'
+
+/** Each batch is done when it is told so. */
+function startBatcher () {
+  const batches: number[][] = []
+  const ends: (() => void)[] = []
+  const batcher = createBatcher<number, void>({
+    run: async (items) => {
+      batches.push(items)
+      await new Promise<void>((resolve) => ends.push(resolve))
+      return items.map(() => ({ status: 'fulfilled', value: undefined }))
+    },
+    inFlightMax: 2,
+    batchItemsMax: 3,
+    batchBytesMax: Infinity,
+    itemsMax: 100,
+    bytesMax: Infinity,
+    waitMsMax: 60_000,
+    full: () => new Error('full'),
+    late: () => new Error('late')
+  })
+  return { batches, ends, submit: (n: number) => batcher.submit(n) }
+}
+
+t.test('what comes in one turn leaves together at its end', async (t) => {
+  const { batches, ends, submit } = startBatcher()
+  const done = [submit(1), submit(2)]
+  t.strictSame(batches, [])
+  await new Promise((resolve) => setImmediate(resolve))
+  t.strictSame(batches, [[1, 2]])
+  ends[0]!()
+  await Promise.all(done)
+})
+
+t.test('a full batch leaves in the midst of a turn, as long as there is a slot, and when one becomes free', async (t) => {
+  const { batches, ends, submit } = startBatcher()
+  const done = [1, 2, 3, 4, 5, 6, 7, 8, 9].map(submit)
+  t.strictSame(batches, [[1, 2, 3], [4, 5, 6]])
+  ends[0]!()
+  await Promise.all(done.slice(0, 3))
+  await done[0]!.then(() => {}).then(() => {}) // the slot is given back behind the answers
+  t.strictSame(batches, [[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+  ends[1]!()
+  ends[2]!()
+  await Promise.all(done)
+})
