@@ -7,6 +7,7 @@ import type { OrdersObserver } from '../src/orders.ts'
 import { readinessOf } from '../src/readiness.ts'
 import { createRelayLag } from '../src/relay-lag.ts'
 import type { RelayObserver } from '../src/relay.ts'
+import { routeMetricsOptions, SECONDS_BUCKETS } from './route-metrics.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -17,28 +18,15 @@ declare module 'fastify' {
 
 interface PressureObserver { shed: (reason: 'event-loop' | 'heap') => void }
 
-/** Seconds. They tell 1 ms from 5 ms; the defaults begin at 50 ms. */
-const SECONDS_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 const BATCH_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 
 /** What Prometheus sees. The listener it is served on is in routes/operations.ts. */
 export default fp(async (app) => {
-  // A registry for each app: in the global one a second app of the same process would find its names taken. And the client is
-  // handed over, as the plugin would else prefer another one that happens to be installed.
+  // A registry for each app: in the global one a second app of the same process would find its names taken.
   const register = new promClient.Registry()
   const registers = [register]
   app.decorate('metricsRegistry', register)
-  await app.register(metricsModule.default, {
-    endpoint: null,
-    promClient,
-    defaultMetrics: { enabled: true, register },
-    routeMetrics: {
-      enabled: { histogram: true, summary: false },
-      registeredRoutesOnly: false,
-      methodBlacklist: [],
-      overrides: { histogram: { buckets: SECONDS_BUCKETS, registers }, summary: { registers } }
-    }
-  })
+  await app.register(metricsModule.default, routeMetricsOptions(register))
   const counter = <Label extends string>(name: string, help: string, labelNames: Label[] = []) => new promClient.Counter({ name, help, labelNames, registers })
   const seconds = (name: string, help: string) => new promClient.Histogram({ name, help, buckets: SECONDS_BUCKETS, registers })
   // `aggregator` is how several workers' values become one, see src/workers-metrics.ts.

@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { createClient, newOrder } from './client.ts'
 import type { Attempt, Operation } from './checker.ts'
+import { startPace } from './pace.ts'
 import type { Random } from './random.ts'
 
 const CONNECTIONS = 128
-const TICK_MS = 10
 /** The gateway's Axios gives up after some seconds and tries again; that may be while the first try is still at work. */
 const KEYED_ANSWER_MS_MAX = 4_000
 /** Above the time in which the service must know an order's fate. */
@@ -33,8 +33,6 @@ export function startLoad ({ urls, perSecond, random }: { urls: string[], perSec
   const begunAt = new Map<string, number>()
   const firstBegun: number[] = []
   const pending = new Set<Promise<unknown>>()
-  const start = performance.now()
-  let due = 0
   let turn = 0
 
   function newOperation (key?: string): { operation: Operation, body: string } {
@@ -83,9 +81,7 @@ export function startLoad ({ urls, perSecond, random }: { urls: string[], perSec
     work.finally(() => pending.delete(work))
   }
 
-  const ticking = setInterval(() => {
-    for (; start + due / perSecond * 1000 <= performance.now(); due++) send()
-  }, TICK_MS)
+  const stopPace = startPace(perSecond, send)
 
   return {
     operations,
@@ -99,7 +95,7 @@ export function startLoad ({ urls, perSecond, random }: { urls: string[], perSec
     },
     /** Sends no more and waits for all answers. */
     async stop (): Promise<void> {
-      clearInterval(ticking)
+      stopPace()
       await Promise.all(pending)
       for (const { keyed, plain } of clients) {
         keyed.close()
