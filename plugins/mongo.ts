@@ -50,13 +50,18 @@ export default fp(async (app) => {
     if (setName === undefined && msg !== 'isdbgrid') {
       throw new StartupError('MongoDB in MONGO_URL runs alone, but orders need a replica set (one node is enough): start mongod with --replSet rs0 and run rs.initiate() once')
     }
-    await app.db.createCollection(COLLECTION).catch(ignoreExisting)
-    await app.db.collection(COLLECTION).createIndex(IDEMPOTENCY_INDEX.key, IDEMPOTENCY_INDEX.options)
+    await prepareOrders(app.db)
   } catch (error) {
     throw explain(error as Error, url)
   }
   app.decorate('ordersCollection', app.db.collection<OrderDocument>(COLLECTION))
 }, { name: 'mongo', dependencies: ['settings', 'local-parts'] })
+
+/** The collection of orders and its index, if they aren't there. */
+export async function prepareOrders (db: Db): Promise<void> {
+  await db.createCollection(COLLECTION).catch(ignoreExisting)
+  await db.collection(COLLECTION).createIndex(IDEMPOTENCY_INDEX.key, IDEMPOTENCY_INDEX.options)
+}
 
 /** It connects nowhere by itself. */
 export function createMongoClient (url: string): MongoClient {

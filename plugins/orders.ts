@@ -2,6 +2,7 @@ import fp from 'fastify-plugin'
 import { within } from '../src/deadline.ts'
 import { createInvalidation } from '../src/invalidation.ts'
 import { createOrders, type Orders } from '../src/orders.ts'
+import { prepareOrders } from './mongo.ts'
 
 declare module 'fastify' {
   interface FastifyInstance { orders: Orders }
@@ -16,8 +17,14 @@ export default fp(async (app) => {
   const limits = { postsMax: settings.POSTS_MAX, postWaitMsMax: settings.POST_WAIT_MS_MAX, listsMax: settings.LISTS_MAX }
   const orders = createOrders({ db, collection, redis, cacheBytesMax: settings.CACHE_BYTES_MAX, idempotencyHours: settings.IDEMPOTENCY_HOURS, limits, log, observe: app.observe })
   const invalidation = createInvalidation({
-    db, collectionName: collection.collectionName, reads: orders, redis, redisTtlSeconds: settings.REDIS_TTL_SECONDS, log
+    db, collectionName: collection.collectionName, reads: orders, redis, redisTtlSeconds: settings.REDIS_TTL_SECONDS, onDrop, log
   })
+
+  function onDrop (): void {
+    log.warn('the collection of orders was dropped or renamed: its successor is prepared and followed')
+    prepareOrders(db).catch((error) => log.error({ reason: error.message }, 'the new collection of orders has no index for Idempotency-Keys: start the service again'))
+  }
+
   app.decorate('orders', orders)
   app.addHook('onReady', async () => invalidation.start())
   app.addHook('onClose', async () => {

@@ -34,21 +34,28 @@ export interface ChangeStreamReader {
   close: () => Promise<void>
 }
 
-export async function openChangeStream ({ db, collection, pipeline, position, batchSize }: {
-  db: Db, collection: string, pipeline: Document[], position: StreamPosition, batchSize: number
+/** @param onDrop called when the collection was dropped or renamed: what is read then is of the new one of its name */
+export async function openChangeStream ({ db, collection, pipeline, position, batchSize, onDrop }: {
+  db: Db, collection: string, pipeline: Document[], position: StreamPosition, batchSize: number, onDrop?: () => void
 }): Promise<ChangeStreamReader> {
   const cursor = createCursor({ db, collection, answerMsMax: ANSWER_MS_MAX })
   let first: ChangeBatch | undefined
+  let token: ResumeToken
 
   try {
-    first = batchOf(await cursor.open({
-      aggregate: collection,
-      pipeline: [{ $changeStream: { ...position } }, ...pipeline],
-      cursor: { batchSize }
-    }))
+    first = await open(position)
   } catch (error) {
     await cursor.close()
     throw error
+  }
+
+  async function open (at: StreamPosition): Promise<ChangeBatch> {
+    return batchOf(await cursor.open({ aggregate: collection, pipeline: [{ $changeStream: { ...at } }, ...pipeline], cursor: { batchSize } }))
+  }
+
+  function batchOf ({ documents, postBatchResumeToken }: CursorBatch): ChangeBatch {
+    token = postBatchResumeToken!
+    return { events: documents, token }
   }
 
   async function read (awaitMs: number): Promise<ChangeBatch> {
@@ -58,8 +65,11 @@ export async function openChangeStream ({ db, collection, pipeline, position, ba
       return batch
     }
     first = undefined
-    if (cursor.ended) throw new Error('the change stream has ended: the collection was dropped or renamed')
-    return batchOf(await cursor.more(batchSize, awaitMs))
+    if (!cursor.ended) return batchOf(await cursor.more(batchSize, awaitMs))
+    // MongoDB ends the stream of a collection that is dropped or renamed. Its last token stands for that, and `startAfter` goes on
+    // behind it; who only tried again would find the same end for as long as the oplog holds it.
+    onDrop?.()
+    return await open({ startAfter: token })
   }
 
   return {
@@ -70,8 +80,4 @@ export async function openChangeStream ({ db, collection, pipeline, position, ba
     },
     close: cursor.close
   }
-}
-
-function batchOf ({ documents, postBatchResumeToken }: CursorBatch): ChangeBatch {
-  return { events: documents, token: postBatchResumeToken! }
 }

@@ -21,10 +21,12 @@ export interface InvalidationOptions {
   reads: Pick<OrderReads, 'invalidate'>
   redis: RedisTier | undefined
   redisTtlSeconds: number
+  /** The collection was dropped or renamed. */
+  onDrop: () => void
   log: Logger
 }
 
-export function createInvalidation ({ db, collectionName, reads, redis, redisTtlSeconds, log }: InvalidationOptions) {
+export function createInvalidation ({ db, collectionName, reads, redis, redisTtlSeconds, onDrop, log }: InvalidationOptions) {
   const stopping = new AbortController()
   let running: Promise<void> | undefined
   let position: StreamPosition | undefined
@@ -54,7 +56,11 @@ export function createInvalidation ({ db, collectionName, reads, redis, redisTtl
       collection: collectionName,
       pipeline: [{ $match: { operationType: { $in: ['update', 'replace', 'delete'] } } }, { $project: { documentKey: 1 } }],
       position,
-      batchSize: BATCH_EVENTS_MAX
+      batchSize: BATCH_EVENTS_MAX,
+      onDrop: () => {
+        redis?.distrust() // no event tells which orders went
+        onDrop()
+      }
     })
     const end = (): void => { stream.close() }
     stopping.signal.addEventListener('abort', end, { once: true })
