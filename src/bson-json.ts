@@ -24,11 +24,12 @@ const INT32 = 0x10
 const INT64 = 0x12
 const DECIMAL = 0x13
 const MISSING = 0
+const QUOTE = 0x22
 
 /** @returns a function that writes one raw document of that shape as JSON */
 export function bsonToJson (schema: TObject): (bson: Uint8Array, out: JsonBuffer) => void {
   const write = objectWriter(schema)
-  return (bson, out) => write(DOCUMENT, Buffer.from(bson.buffer, bson.byteOffset, bson.byteLength), 0, -1, out)
+  return (bson, out) => write(DOCUMENT, Buffer.isBuffer(bson) ? bson : Buffer.from(bson.buffer, bson.byteOffset, bson.byteLength), 0, -1, out)
 }
 
 function writerFor (schema: TSchema): Writer {
@@ -60,12 +61,14 @@ function objectWriter (schema: TObject): Writer {
     return -1
   }
   const count = fields.length
+  // No schema contains itself, so that one place for what is found is enough.
+  const types = new Uint8Array(count)
+  const offsets = new Int32Array(count)
   return (type, bson, offset, _id, out) => {
-    const types = new Uint8Array(count)
-    const offsets = new Int32Array(count)
+    types.fill(MISSING)
     let id = -1
     if (type === DOCUMENT) {
-      const end = offset + bson.readInt32LE(offset) - 1
+      const end = offset + int32At(bson, offset) - 1
       let at = offset + 4
       let expected = 0
       while (at < end) {
@@ -97,7 +100,7 @@ function arrayWriter (schema: TArray): Writer {
   return (type, bson, offset, id, out) => {
     out.byte(0x5b)
     if (type === ARRAY) {
-      const end = offset + bson.readInt32LE(offset) - 1
+      const end = offset + int32At(bson, offset) - 1
       let at = offset + 4
       let first = true
       while (at < end) {
@@ -115,49 +118,67 @@ function arrayWriter (schema: TArray): Writer {
 }
 
 function writeText (type: number, bson: Buffer, offset: number, _id: number, out: JsonBuffer): void {
-  if (type === STRING) return out.string(bson, offset + 4, offset + 3 + bson.readInt32LE(offset))
-  if (type === OBJECT_ID) return out.ascii(`"${bson.toString('hex', offset, offset + 12)}"`)
+  if (type === STRING) return out.string(bson, offset + 4, offset + 3 + int32At(bson, offset))
+  if (type === OBJECT_ID) {
+    out.byte(QUOTE)
+    out.hex(bson, offset, offset + 12)
+    return out.byte(QUOTE)
+  }
   const number = type === INT64 ? bson.readBigInt64LE(offset) : type === DECIMAL ? decimalAt(bson, offset) : numberAt(type, bson, offset)
   out.ascii(number === undefined ? '""' : `"${number}"`)
 }
 
 function writeInteger (type: number, bson: Buffer, offset: number, _id: number, out: JsonBuffer): void {
   const number = type === STRING ? Number(textAt(bson, offset)) : numberAt(type, bson, offset)
+  if (type === INT32 && number! >= 0) return out.digits(number!)
   out.ascii(Number.isFinite(number) ? String(Math.trunc(number!)) : '0')
 }
 
 function writeTime (type: number, bson: Buffer, offset: number, id: number, out: JsonBuffer): void {
   let time: number | undefined
-  if (type === DATE) time = Number(bson.readBigInt64LE(offset))
+  if (type === DATE) time = int64At(bson, offset)
   else if (type === STRING) time = Date.parse(textAt(bson, offset))
   else time = numberAt(type, bson, offset)
   if (time === undefined || !(Math.abs(time) <= TIME_MS_MAX)) time = id === -1 ? 0 : bson.readUInt32BE(id) * 1000
-  out.ascii(isoTime(Math.trunc(time)))
+  writeIsoTime(Math.trunc(time), out)
 }
 
 /** What a Date can hold. */
 const TIME_MS_MAX = 8.64e15
+const TIME_END = Buffer.from('Z"')
 let lastSecond = NaN
-let lastSecondText = ''
+let lastSecondText: Uint8Array = TIME_END
 
 /** `"2026-11-22T10:00:00.000Z"` with its quotes. Orders of one second share all but the milliseconds, and toISOString is dear. */
-function isoTime (ms: number): string {
+function writeIsoTime (ms: number, out: JsonBuffer): void {
   const second = Math.floor(ms / 1000)
   if (second !== lastSecond) {
     lastSecond = second
-    lastSecondText = `"${new Date(second * 1000).toISOString().slice(0, -4)}`
+    lastSecondText = Buffer.from(`"${new Date(second * 1000).toISOString().slice(0, -4)}`)
   }
-  return `${lastSecondText}${String(ms - second * 1000).padStart(3, '0')}Z"`
+  out.raw(lastSecondText)
+  out.digits(ms - second * 1000, 3)
+  out.raw(TIME_END)
 }
 
 function numberAt (type: number, bson: Buffer, offset: number): number | undefined {
   switch (type) {
-    case INT32: return bson.readInt32LE(offset)
+    case INT32: return int32At(bson, offset)
     case DOUBLE: return bson.readDoubleLE(offset)
-    case INT64: return Number(bson.readBigInt64LE(offset))
+    case INT64: return int64At(bson, offset)
     case DECIMAL: return Number(decimalAt(bson, offset))
     default: return undefined
   }
+}
+
+/** As a Buffer reads it, without its checks. */
+function int32At (bson: Buffer, offset: number): number {
+  return bson[offset]! | bson[offset + 1]! << 8 | bson[offset + 2]! << 16 | bson[offset + 3]! << 24
+}
+
+/** The nearest number: exact for all times that there are. */
+function int64At (bson: Buffer, offset: number): number {
+  return int32At(bson, offset + 4) * 2 ** 32 + (int32At(bson, offset) >>> 0)
 }
 
 function decimalAt (bson: Buffer, offset: number): string {
@@ -165,7 +186,7 @@ function decimalAt (bson: Buffer, offset: number): string {
 }
 
 function textAt (bson: Buffer, offset: number): string {
-  return bson.toString('utf8', offset + 4, offset + 3 + bson.readInt32LE(offset))
+  return bson.toString('utf8', offset + 4, offset + 3 + int32At(bson, offset))
 }
 
 function sizeOf (type: number, bson: Buffer, offset: number): number {
@@ -176,10 +197,10 @@ function sizeOf (type: number, bson: Buffer, offset: number): number {
     case DOUBLE: case DATE: case 0x11: case INT64: return 8
     case OBJECT_ID: return 12
     case DECIMAL: return 16
-    case STRING: case 0x0d: case 0x0e: return 4 + bson.readInt32LE(offset)
-    case DOCUMENT: case ARRAY: case 0x0f: return bson.readInt32LE(offset)
-    case 0x05: return 5 + bson.readInt32LE(offset)
-    case 0x0c: return 16 + bson.readInt32LE(offset)
+    case STRING: case 0x0d: case 0x0e: return 4 + int32At(bson, offset)
+    case DOCUMENT: case ARRAY: case 0x0f: return int32At(bson, offset)
+    case 0x05: return 5 + int32At(bson, offset)
+    case 0x0c: return 16 + int32At(bson, offset)
     case 0x0b: { // a regular expression: two C strings
       const options = bson.indexOf(0, offset) + 1
       return bson.indexOf(0, options) + 1 - offset

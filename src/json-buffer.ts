@@ -1,6 +1,11 @@
 const SIZE_FIRST_BYTES = 4_096
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
+const ZERO = 0x30
+/** Up to so many bytes a loop is faster than a call into Node. */
+const SHORT_BYTES = 32
+const HEX_DIGITS = Buffer.from('0123456789abcdef')
+const INTEGER_DIGITS_MAX = 10
 
 /** A growing buffer of JSON text. Writes are bounded only by memory: whoever fills it takes the bytes out at a size of their own. */
 export class JsonBuffer {
@@ -29,14 +34,47 @@ export class JsonBuffer {
 
   /** ASCII or UTF-8 bytes as they are. */
   raw (source: Uint8Array): void {
-    this.reserve(source.length)
-    this.bytes.set(source, this.length)
-    this.length += source.length
+    const { length } = source
+    this.reserve(length)
+    if (length > SHORT_BYTES) {
+      this.bytes.set(source, this.length)
+    } else {
+      const { bytes, length: at } = this
+      for (let i = 0; i < length; i++) bytes[at + i] = source[i]!
+    }
+    this.length += length
   }
 
   ascii (text: string): void {
     this.reserve(text.length)
     this.length += this.bytes.write(text, this.length, 'latin1')
+  }
+
+  /** Bytes as lower-case hex digits. */
+  hex (source: Uint8Array, start: number, end: number): void {
+    this.reserve(2 * (end - start))
+    const { bytes } = this
+    let at = this.length
+    for (let i = start; i < end; i++) {
+      const byte = source[i]!
+      bytes[at++] = HEX_DIGITS[byte >> 4]!
+      bytes[at++] = HEX_DIGITS[byte & 15]!
+    }
+    this.length = at
+  }
+
+  /** @param number an integer from 0 to 2^31 - 1 @param digits at least so many, with zeros in front */
+  digits (number: number, digits = 1): void {
+    this.reserve(INTEGER_DIGITS_MAX)
+    let count = digits
+    for (let bound = 10 ** digits; bound <= number; bound *= 10) count++
+    const start = this.length
+    for (let at = start + count - 1, rest = number; at >= start; at--) {
+      const tenth = (rest / 10) | 0
+      this.bytes[at] = ZERO + rest - tenth * 10
+      rest = tenth
+    }
+    this.length += count
   }
 
   /** A JSON string of UTF-8 bytes; bytes that are no UTF-8 become U+FFFD. */

@@ -6,7 +6,7 @@ import { Overloaded, StoreUnavailable } from './errors.ts'
 import { JsonBuffer } from './json-buffer.ts'
 import { ANY_OBJECT_ID, type OrderDocument } from './models.ts'
 
-/** A batch is what lies in memory: 1,000 orders are some 250 KB, and their walk takes the event loop for a millisecond or two. */
+/** Two batches are what lies in memory: 1,000 orders are some 250 KB, and their walk takes the event loop for a millisecond or two. */
 const BATCH_ORDERS = 1_000
 /** What is handed to the socket at once. */
 const CHUNK_BYTES = 65_536
@@ -21,8 +21,8 @@ const NOTHING = Buffer.alloc(0)
 export function createOrderLists ({ collection, listsMax, shed }: { collection: Collection<OrderDocument>, listsMax: number, shed: () => void }) {
   let lists = 0
   /**
-   * All orders as the text of a JSON array, oldest first, in chunks, with constant memory: the next batch is fetched when the
-   * reader has taken the last one. Ending the iteration closes the cursor.
+   * All orders as the text of a JSON array, oldest first, in chunks, with constant memory: the next batch is fetched while the
+   * reader takes this one. Ending the iteration closes the cursor.
    * @throws Overloaded, StoreUnavailable before the first chunk; an error after it leaves the array open, so that nobody takes it
    * for whole
    */
@@ -42,28 +42,37 @@ async function * read (collection: Collection<OrderDocument>, prefix: string, su
   const cursor = collection.find(
     { _id: ANY_OBJECT_ID },
     { raw: true, sort: { _id: 1 }, readConcern: 'majority', batchSize: BATCH_ORDERS })
-  const hasNext = (): Promise<boolean> => within(READ_MS_MAX, 'MongoDB\'s answer', cursor.hasNext())
+  function hasNext (): Promise<boolean> {
+    const answer = within(READ_MS_MAX, 'MongoDB\'s answer', cursor.hasNext())
+    answer.catch(() => {}) // whoever fetches ahead meets the error when he awaits it, if he does
+    return answer
+  }
+  let next: Promise<boolean> | undefined
   const out = new JsonBuffer()
   out.ascii(`${prefix}[`)
   try {
-    let more = await hasNext().catch((cause) => { throw new StoreUnavailable({ cause }) })
+    next = hasNext()
+    let more = await next.catch((cause) => { throw new StoreUnavailable({ cause }) })
     yield NOTHING
     let first = true
     while (more) {
-      for (const bson of cursor.readBufferedDocuments() as unknown as Buffer[]) {
+      const documents = cursor.readBufferedDocuments() as unknown as Buffer[]
+      next = hasNext()
+      for (const bson of documents) {
         if (!first) out.byte(0x2c)
         first = false
         writeOrder(bson, out)
         if (out.length >= CHUNK_BYTES) yield out.take()
       }
       if (out.length > 0) yield out.take()
-      more = await hasNext()
+      more = await next
     }
     out.ascii(`]${suffix}`)
     yield out.take()
   } finally {
-    // A hung MongoDB does not answer this either, and the reader is to hear of it.
-    await within(CLOSE_MS_MAX, 'MongoDB\'s answer', cursor.close()).catch(() => {})
+    // What is asked while MongoDB fetches for this cursor leaves the cursor open. A hung MongoDB answers neither, and the reader is
+    // to hear of it.
+    await within(CLOSE_MS_MAX, 'MongoDB\'s answer', Promise.allSettled([next]).then(() => cursor.close())).catch(() => {})
     ended()
   }
 }
