@@ -74,7 +74,7 @@ export default fp(async (app) => {
     setTimeout(() => app.server.closeAllConnections(), app.settings === undefined ? DRAIN_MS_MAX : app.settings.CLOSE_DELAY_MS / 2).unref()
   })
   app.addHook('onRequest', (request, _reply, done) => {
-    requestedAt = performance.now()
+    if (app.closing) requestedAt = performance.now()
     // Node would refuse it with an empty body (RFC 9112, section 3.2).
     done(request.headers.host === undefined && request.raw.httpVersion === '1.1' ? new HostMissing() : undefined)
   })

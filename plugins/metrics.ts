@@ -60,9 +60,22 @@ export default fp(async (app) => {
   const replayed = counter('orders_replayed_total', 'POSTs whose Idempotency-Key had come before, answered with the order of then')
   const batchSize = new promClient.Histogram({ name: 'order_insert_batch_size', help: 'orders in one insert', buckets: BATCH_BUCKETS, registers })
   const insertSeconds = seconds('order_insert_duration_seconds', 'time until a batch is durable')
-  const cache = counter('cache_requests_total', 'look-ups of single orders by tier and result', ['tier', 'result'])
-  const cacheChildren = Object.fromEntries((['process', 'redis', 'mongodb'] as const).map((tier) =>
-    [tier, { hits: cache.labels(tier, 'hit'), misses: cache.labels(tier, 'miss') }]))
+  // Counted in plain numbers, as one takes a tenth of the time of a hot GET to be found by its labels.
+  const lookUps = { process: { hit: 0, miss: 0 }, redis: { hit: 0, miss: 0 }, mongodb: { hit: 0, miss: 0 } }
+  // eslint-disable-next-line no-new -- it registers itself
+  new promClient.Counter({
+    name: 'cache_requests_total',
+    help: 'look-ups of single orders by tier and result',
+    labelNames: ['tier', 'result'],
+    registers,
+    collect () {
+      for (const [tier, results] of Object.entries(lookUps)) {
+        this.inc({ tier, result: 'hit' }, results.hit)
+        this.inc({ tier, result: 'miss' }, results.miss)
+        results.hit = results.miss = 0
+      }
+    }
+  })
 
   const published = counter('relay_events_published_total', 'events committed to Kafka by this process')
   const leader = gauge('relay_leader', '1 while this process is the one that publishes')
@@ -88,8 +101,8 @@ export default fp(async (app) => {
       shed.inc({ reason })
     },
     cache (tier, hits, misses) {
-      if (hits > 0) cacheChildren[tier]!.hits.inc(hits)
-      if (misses > 0) cacheChildren[tier]!.misses.inc(misses)
+      lookUps[tier].hit += hits
+      lookUps[tier].miss += misses
     },
     insert (orders, stored, duration) {
       created.inc(stored)

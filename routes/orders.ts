@@ -1,3 +1,4 @@
+import { isAscii } from 'node:buffer'
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
@@ -17,6 +18,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   const [before, after] = [Buffer.from(prefix), Buffer.from(suffix)]
   const envelope = (json: Buffer): Buffer => prefix === '' ? json : Buffer.concat([before, json, after])
 
+  function sendOrder (reply: FastifyReply, json: Buffer): void {
+    const body = envelope(json)
+    // node:http puts a string into the same chunk as the head, a Buffer into one of its own.
+    reply.type(JSON_TYPE).send(isAscii(body) ? body.toString('latin1') : body)
+  }
+
   function admit (_request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
     done(orders.refusal())
   }
@@ -35,11 +42,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.get('/:id', {
     schema: { params: OrderParamsSchema, response: { 200: OrderSchema, ...problems } }
-  }, async (request, reply) => {
+  }, (request, reply) => {
     const id = request.params.id.toLowerCase()
-    const json = await orders.find(id)
-    if (json === undefined) throw new OrderNotFound(id)
-    return reply.type(JSON_TYPE).send(envelope(json) as never)
+    const found = orders.find(id)
+    const answer = (json: Buffer | undefined): void => {
+      if (json === undefined) throw new OrderNotFound(id)
+      sendOrder(reply, json)
+    }
+    return found instanceof Promise ? found.then(answer) : answer(found) // what is at hand needs no promise
   })
 
   app.post('/', {
@@ -49,7 +59,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   }, async (request, reply) => {
     const { id, json, replayed } = await orders.create(request.body, traceparentOf(request.headers.traceparent), request.headers['idempotency-key'])
     if (replayed) reply.header('idempotent-replayed', 'true')
-    return reply.code(201).header('location', `${app.prefix}/${id}`).type(JSON_TYPE).send(envelope(json) as never)
+    sendOrder(reply.code(201).header('location', `${app.prefix}/${id}`), json)
   })
 }
 
