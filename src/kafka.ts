@@ -141,6 +141,11 @@ export interface OrderEventsConsumerOptions {
   onBatch: (events: ReceivedOrderEvent[]) => Promise<void>
   /** Decides about a record that is no order event. By default it throws, which makes kafkajs try it again. */
   onInvalid?: (message: KafkaMessage, partition: number, reason: string) => Promise<void>
+  /**
+   * kafkajs has given up, of an error that it takes for lasting, such as an unexpected one of the broker: no event comes any more. By
+   * default the error is thrown where nobody can catch it, as a process that ends is started again.
+   */
+  onCrash?: (error: Error) => void
 }
 
 /** New records end a fetch at once, but `stop` waits for the one at hand: by default that is up to 5 s. */
@@ -152,11 +157,22 @@ const checkHeaders = TypeCompiler.Compile(OrderEventHeadersSchema)
 /**
  * A consumer of order events. It sees committed records only, each at least once; duplicates can only come from its own
  * restarts, as a crash after `onBatch` and before the commit delivers the batch again.
+ * @throws what kafkajs gave up for before it had joined
  * @returns once it has joined the group; `stop` finishes the batch at hand, commits it and leaves
  */
-export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order-events', fromBeginning = true, onBatch, onInvalid = rejectInvalid }: OrderEventsConsumerOptions) {
+export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order-events', fromBeginning = true, onBatch, onInvalid = rejectInvalid, onCrash = throwUncaught }: OrderEventsConsumerOptions) {
   const consumer = kafka.consumer({ groupId, readUncommitted: false, allowAutoTopicCreation: false, maxWaitTimeInMs: IDLE_FETCH_MS })
-  const joined = new Promise<void>((resolve) => { consumer.on(consumer.events.GROUP_JOIN, () => resolve()) })
+  let hasJoined = false
+  const joined = new Promise<void>((resolve, reject) => {
+    consumer.on(consumer.events.GROUP_JOIN, () => {
+      hasJoined = true
+      resolve()
+    })
+    consumer.on(consumer.events.CRASH, ({ payload: { error, restart } }) => {
+      if (!restart) (hasJoined ? onCrash : reject)(error)
+    })
+  })
+  joined.catch(() => {}) // it may crash before it is waited for
   await consumer.connect()
   await consumer.subscribe({ topic, fromBeginning })
   await consumer.run({
@@ -177,6 +193,10 @@ export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order
       await consumer.disconnect()
     }
   }
+}
+
+function throwUncaught (error: Error): void {
+  queueMicrotask(() => { throw error })
 }
 
 /** @returns the event, or in words why the record is none */

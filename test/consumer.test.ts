@@ -1,4 +1,4 @@
-import { Kafka, logLevel } from 'kafkajs'
+import kafkajs, { Kafka, logLevel } from 'kafkajs'
 import t, { type Test } from 'tap'
 import { toRecord } from '../src/models.ts'
 import { startOrderEventsConsumer, type OrderEventsConsumerOptions } from '../src/kafka.ts'
@@ -146,4 +146,16 @@ t.test('stop finishes the batch at hand and commits it', async (t) => {
   const after = await consume(t, topic, groupId)
   await eventually(() => after.ids.length > 0)
   t.strictSame(after.ids, [later])
+})
+
+t.test('who has stopped for good is heard of', async (t) => {
+  const { topic, publish } = await createTopic(t)
+  const crashes: Error[] = []
+  await consume(t, topic, newNamespace(), {
+    onBatch: async () => { throw new kafkajs.KafkaJSNonRetriableError('it makes no sense to try again') },
+    onCrash: (error) => crashes.push(error)
+  })
+  await publish(1)
+  await eventually(() => crashes.length > 0, 30_000, 'the crash')
+  t.match(crashes, [{ message: 'it makes no sense to try again' }])
 })
