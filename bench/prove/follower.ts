@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import { createKafka } from '../../src/kafka-client.ts'
 import { startOrderEventsConsumer } from '../../src/kafka.ts'
 import { atEnd } from './parts.ts'
@@ -7,6 +8,8 @@ const nothing = (): void => {}
 const log = { debug: nothing, info: nothing, warn: nothing, error: nothing }
 
 const TOPIC = 'order-events'
+const RENEWAL_MS_MAX = 60_000
+const RETRY_MS = 500
 
 export type Follower = Awaited<ReturnType<typeof followTopic>>
 
@@ -34,7 +37,8 @@ export async function followTopic (brokers: string) {
           positions.set(partition, String(BigInt(offset) + 1n))
         }
       },
-      onInvalid: async () => {}
+      onInvalid: async () => {},
+      onCrash: () => {} // recovery then never shows, which the campaign reports
     })
   }
 
@@ -50,7 +54,15 @@ export async function followTopic (brokers: string) {
     /** Reads on in a new group: the old one would first wait 30 s for the member that it lost with its broker. */
     async renew (): Promise<void> {
       consumer.stop().catch(() => {})
-      consumer = await start()
+      // A broker that has just been killed may refuse a new group for some time.
+      for (const end = performance.now() + RENEWAL_MS_MAX; ; await delay(RETRY_MS)) {
+        try {
+          consumer = await start()
+          return
+        } catch (error) {
+          if (performance.now() > end) throw error
+        }
+      }
     }
   }
 }
