@@ -6,7 +6,7 @@ import { timeOfToken } from './change-stream.ts'
 import { deadline } from './deadline.ts'
 import { createIdSet, type IdSet } from './id-set.ts'
 import type { Logger } from './log.ts'
-import { isOrderDocument, toRecord, type OrderDocument, type OrderRecord } from './models.ts'
+import { toRecordIfOrder, type OrderDocument, type OrderRecord } from './models.ts'
 import { readOrderIds } from './order-ids.ts'
 import type { Checkpoint } from './relay-topics.ts'
 import type { TopicIdentity } from './topic-identity.ts'
@@ -120,8 +120,8 @@ export async function reconcile ({ db, collection, kafka, topic, known, exact, i
       const wanted = load.map((id) => new ObjectId(id))
       load = []
       for (const order of await collection.find({ _id: { $in: wanted } }, { sort: { _id: 1 }, readConcern: 'majority', ...deadline(ANSWER_MS_MAX) }).toArray()) {
-        if (!isOrderDocument(order)) continue
-        const record = toRecord(order)
+        const record = toRecordIfOrder(order)
+        if (record === undefined) continue
         records.push(record)
         characters += record.value.length
         if (records.length >= TRANSACTION_EVENTS || characters > TRANSACTION_CHARACTERS) await flush()
