@@ -1,14 +1,16 @@
 import { join } from 'node:path'
 import getPort, { portNumbers } from 'get-port'
 import type { Collection } from 'mongodb'
+import type { Readiness } from '../../schemas/readiness.ts'
 import type { OrderDocument } from '../../src/models.ts'
 import type { JobResult, Pace, Requests } from '../load/job.ts'
-import { launch } from '../prove/service.ts'
+import { eventually, launch } from '../prove/service.ts'
 import type { Contestant } from './contestants.ts'
 import { seed, type Seeded } from './seed.ts'
 import type { Stage } from './stage.ts'
 
 const UNKNOWN_ID = '0'.repeat(24)
+const REDIS_MS_MAX = 30_000
 let trials = 0
 
 export interface TrialOptions {
@@ -23,10 +25,10 @@ export type Trial = Awaited<ReturnType<typeof startTrial>>
 /** One contestant with a database and a topic of its own and an empty Redis, until `end`. */
 export async function startTrial (stage: Stage, contestant: Contestant, { orders = 0, database }: TrialOptions = {}) {
   const { mongo, redis, topics, urls, generator } = stage
-  const name = database?.name ?? `bench_${contestant.name.replace('-', '_')}`
-  const topic = `bench-${contestant.name}-${++trials}-events`
+  const run = `${contestant.name}-${++trials}`
+  const name = database?.name ?? `bench-${run}`
+  const topic = `bench-${run}-events`
   const db = mongo.db(name)
-  if (database === undefined) await db.dropDatabase()
   const collection: Collection<OrderDocument> = db.collection('orders')
   const seeded = database?.seeded ?? await seed(collection, orders, contestant.kind === 'service')
   await redis.flushdb()
@@ -35,7 +37,10 @@ export async function startTrial (stage: Stage, contestant: Contestant, { orders
   const port = await getPort({ port: portNumbers(18_200, 18_299) })
   const metricsPort = await getPort({ port: portNumbers(19_400, 19_499) })
   let process = start()
-  const readyMs = await isReady().catch(async (error) => {
+  const readyMs = await isReady().then(async (ms) => {
+    await usesRedis()
+    return ms
+  }).catch(async (error) => {
     await process.stop('SIGKILL')
     throw error
   })
@@ -57,6 +62,12 @@ export async function startTrial (stage: Stage, contestant: Contestant, { orders
   function isReady (): Promise<number> {
     if (contestant.kind === 'service') return process.ready()
     return process.ready(`${process.url}/${UNKNOWN_ID}`, contestant.kind === 'peer' ? 404 : 200)
+  }
+
+  /** Until it has looked for fixes by hand as far back as Redis may hold an order, which is the minute of those who ran before it. */
+  async function usesRedis (): Promise<void> {
+    if (contestant.kind !== 'service') return
+    await eventually('Redis in use', REDIS_MS_MAX, async () => (await (await fetch(`${process.operationsUrl}/readyz`)).json() as Readiness).redis === true)
   }
 
   return {
