@@ -3,7 +3,7 @@ import { rssMegabytes } from '../prove/processes.ts'
 import type { Measurement } from './measurement.ts'
 import { ALL_ORDERS, perSecond } from './posts.ts'
 import { cpuSeconds, peakRssMegabytes } from './process.ts'
-import { seed, type Seeded } from './seed.ts'
+import { listBytes, seed, type Seeded } from './seed.ts'
 import type { Stage } from './stage.ts'
 import { withTrial } from './trial.ts'
 
@@ -29,7 +29,7 @@ export const LIST: Measurement = {
     const result = await trial.load(1, { ms: stage.phaseMs }, { kind: 'list' })
     const bytes = result.bytes / result.answers
     // A line end behind the array is nothing that a reader would miss.
-    if (Math.abs(bytes - trial.listBytes) > 1) throw new Error(`a list of ${bytes} bytes, but ${trial.listBytes} are expected`)
+    if (Math.abs(bytes - listBytes(trial.seeded)) > 1) throw new Error(`a list of ${bytes} bytes, but ${listBytes(trial.seeded)} are expected`)
     return {
       perSecond: perSecond(result),
       firstByteMs: result.firstByteMs.p50,
@@ -68,7 +68,7 @@ export const LIST_MILLION: Measurement = {
         const reading = trial.load(HOT_CONNECTIONS, { ms: HOT_MS_MAX, ...rate }, hot, beside)
         const list = await trial.load(1, { count: 1 }, { kind: 'list' }).finally(() => beside.endJob())
         const busy = await reading
-        if (list.bytes !== trial.listBytes) throw new Error(`a list of ${list.bytes} bytes, but ${trial.listBytes} are expected`)
+        if (list.bytes !== listBytes(seeded)) throw new Error(`a list of ${list.bytes} bytes, but ${listBytes(seeded)} are expected`)
         return {
           ordersPerSecond: MANY_ORDERS / list.ms * 1000,
           totalMs: list.ms,

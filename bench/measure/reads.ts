@@ -15,7 +15,7 @@ async function gets (stage: Stage, contestant: Contestant, ids: number): Promise
   return withTrial(stage, contestant, { orders: contestant.kind === 'ceiling' ? ids : ORDERS }, async (trial) => {
     const requests = { kind: 'gets' as const, ids: trial.ids.slice(0, ids) }
     // Each once, so that all are where they can be found, however short the warm-up is.
-    await trial.load(CONNECTIONS, { count: ids }, { ...requests, inTurn: true })
+    await trial.readEach(CONNECTIONS, 0, ids)
     await trial.load(CONNECTIONS, { ms: stage.warmUpMs }, requests)
     const cpuBefore = cpuSeconds(trial.process.pid)
     const result = await trial.load(CONNECTIONS, { ms: stage.phaseMs }, requests)
@@ -56,9 +56,9 @@ export const GET_COLD: Measurement = {
   kinds: ALL_ORDERS,
   quick: true,
   run: (stage, contestant) => withTrial(stage, contestant, { orders: 2 * ORDERS }, async (trial) => {
-    await trial.load(CONNECTIONS, { count: ORDERS }, { kind: 'gets', ids: trial.ids.slice(ORDERS), inTurn: true })
+    await trial.readEach(CONNECTIONS, ORDERS, 2 * ORDERS)
     const cpuBefore = cpuSeconds(trial.process.pid)
-    const result = await trial.load(CONNECTIONS, { count: ORDERS }, { kind: 'gets', ids: trial.ids.slice(0, ORDERS), inTurn: true })
+    const result = await trial.readEach(CONNECTIONS, 0, ORDERS)
     return {
       perSecond: perSecond(result),
       p99Ms: result.latencyMs.p99,
@@ -76,7 +76,7 @@ export const MIXED: Measurement = {
   quick: true,
   run: (stage, contestant) => withTrial(stage, contestant, { orders: ORDERS }, async (trial) => {
     const requests = { kind: 'mixed' as const, ids: trial.ids, postShare: POST_SHARE }
-    await trial.load(CONNECTIONS, { count: ORDERS }, { kind: 'gets', ids: trial.ids, inTurn: true })
+    await trial.readEach(CONNECTIONS, 0, ORDERS)
     const warm = await trial.load(CONNECTIONS, { ms: stage.warmUpMs }, requests)
     const cpuBefore = cpuSeconds(trial.process.pid)
     const result = await trial.load(CONNECTIONS, { ms: stage.phaseMs }, requests)

@@ -6,8 +6,13 @@ const TRACEPARENT = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
 
 export interface Seeded {
   ids: string[]
-  /** How long the list of them is as JSON. */
-  listBytes: number
+  /** How long each is as JSON. */
+  sizes: number[]
+}
+
+/** How long the list of all of them is. */
+export function listBytes ({ sizes }: Seeded): number {
+  return sizes.reduce((sum, size) => sum + size, 1 + sizes.length)
 }
 
 /**
@@ -16,16 +21,16 @@ export interface Seeded {
  */
 export async function seed (collection: Collection<OrderDocument>, count: number, ours: boolean): Promise<Seeded> {
   const ids: string[] = []
-  let listBytes = 1 + count
+  const sizes: number[] = []
   for (let first = 0; first < count; first += INSERT_ORDERS) {
     const documents = Array.from({ length: Math.min(INSERT_ORDERS, count - first) }, (_value, index) => orderDocument(first + index))
     for (const document of documents) {
       ids.push(document._id.toHexString())
-      listBytes += Buffer.byteLength(serializeOrder(toOrder(document)))
+      sizes.push(Buffer.byteLength(serializeOrder(toOrder(document))))
     }
     await collection.insertMany(ours ? documents : documents.map(({ traceparent, ...rest }) => rest as OrderDocument), { ordered: false })
   }
-  return { ids, listBytes }
+  return { ids, sizes }
 }
 
 function orderDocument (n: number): OrderDocument {

@@ -76,12 +76,21 @@ export async function startTrial (stage: Stage, contestant: Contestant, { orders
     topic,
     port,
     ids: seeded.ids,
-    listBytes: seeded.listBytes,
+    seeded,
     readyMs,
     get process () { return process },
 
     load (connections: number, pace: Pace, requests: Requests, from = generator): Promise<JobResult> {
       return from.run({ port, connections, pace, requests })
+    },
+
+    /** Reads these orders, each once. Rejects unless what comes is as long as they are. */
+    async readEach (connections: number, from: number, to: number): Promise<JobResult> {
+      const result = await generator.run({ port, connections, pace: { count: to - from }, requests: { kind: 'gets', ids: seeded.ids.slice(from, to), inTurn: true } })
+      const expected = seeded.sizes.slice(from, to).reduce((sum, size) => sum + size, 0)
+      // A line end behind each is nothing that a reader would miss.
+      if (contestant.kind !== 'ceiling' && result.bytes !== expected && result.bytes !== expected + to - from) throw new Error(`orders of ${result.bytes} bytes, but ${expected} are expected`)
+      return result
     },
 
     async restart (settings: Record<string, string> = {}): Promise<void> {
