@@ -1,6 +1,7 @@
 /*
- * Turns concurrent calls into batches. There is no timer: a batch leaves at the end of the event loop's turn in which a slot
- * is free, so that a lone call waits for nobody, and under load batches grow to what came in while the slots were taken. One
+ * Turns concurrent calls into batches. A batch leaves at the end of the event loop's turn in which a slot is free, so that a lone
+ * call waits for nobody, and under load batches grow to what came in while the slots were taken. A second slot is for what would be
+ * a batch by itself: a few items wait for the batch at work, as a command for two costs nearly what one for twenty does. One
  * that is full leaves at once: while more than a thousand connections keep asking, libuv's turn takes seconds (it reads up to 48
  * times 1,024 events before it goes on), and a flood of requests that are refused would keep those that were accepted waiting.
  */
@@ -10,6 +11,8 @@ export interface BatcherOptions<Item, Result> {
   run: (items: Item[], oldestSince: number) => Promise<PromiseSettledResult<Result>[]>
   /** Batches at work at the same time. */
   inFlightMax: number
+  /** So many items leave beside a batch at work. Fewer wait until it has ended, though no longer than HOLD_MS. */
+  besideMin: number
   batchItemsMax: number
   batchBytesMax: number
   /** Items that may wait or be at work. One more is refused with `full()`. */
@@ -20,6 +23,9 @@ export interface BatcherOptions<Item, Result> {
   full: () => Error
   late: () => Error
 }
+
+/** Longer than a healthy answer; what hangs may have others behind it that don't. */
+const HOLD_MS = 20
 
 interface Waiting<Item, Result> {
   item: Item
@@ -35,10 +41,15 @@ export function createBatcher<Item, Result> (options: BatcherOptions<Item, Resul
   let bytes = 0
   let inFlight = 0
   let scheduled = false
+  let hold: NodeJS.Timeout | undefined
 
   function schedule (): void {
     if (inFlight >= options.inFlightMax || queue.length === 0) return
     if (queue.length >= options.batchItemsMax) return leave()
+    if (inFlight > 0 && queue.length < options.besideMin) {
+      hold ??= setTimeout(leave, HOLD_MS)
+      return
+    }
     if (scheduled) return
     scheduled = true
     setImmediate(() => {
@@ -48,6 +59,8 @@ export function createBatcher<Item, Result> (options: BatcherOptions<Item, Resul
   }
 
   function leave (): void {
+    clearTimeout(hold)
+    hold = undefined
     if (inFlight >= options.inFlightMax) return
     const batch = takeBatch(performance.now())
     if (batch.length === 0) return

@@ -37,6 +37,7 @@ export function createOrderReads ({ collection, redis, bytesMax, observe }: {
   const misses = createBatcher<string, Buffer | undefined>({
     run: load,
     inFlightMax: 4,
+    besideMin: 16,
     batchItemsMax: 256,
     batchBytesMax: Infinity,
     itemsMax: 20_000,

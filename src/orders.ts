@@ -20,6 +20,7 @@ import type { RedisTier } from './redis-tier.ts'
 const STORE_MS_MAX = 10_000
 /** Two keep mongod busy while one answer is on its way; more only make the batches smaller. */
 const BATCHES_IN_FLIGHT_MAX = 2
+const BESIDE_ORDERS_MIN = 16
 /**
  * Few enough that the answers to a batch, and the requests that follow them, don't keep the event loop from others for long; for
  * mongod larger ones are hardly cheaper.
@@ -69,6 +70,7 @@ export function createOrders ({ db, collection, redis, cacheBytesMax, idempotenc
       return results
     },
     inFlightMax: BATCHES_IN_FLIGHT_MAX,
+    besideMin: BESIDE_ORDERS_MIN,
     batchItemsMax: BATCH_ORDERS_MAX,
     batchBytesMax: BATCH_BYTES_MAX,
     itemsMax: limits.postsMax,

@@ -28,9 +28,9 @@ const BATCH_EVENTS_MAX = 1_000
  * at every 8 ms under light load; with it an event is late by some 15 ms more.
  */
 const PACE_MS = 25
-/** Under load, that is with so many events in a transaction, half as many transactions are worth another 15 ms. */
+/** Under load, that is with so many events in a transaction, fewer transactions are worth another 10 ms. */
 const BUSY_EVENTS = 50
-const BUSY_PACE_MS = 50
+const BUSY_PACE_MS = 40
 /** How long an idle change stream may wait for an event; an event ends the wait at once. */
 const AWAIT_MS = 1_000
 /** An idle deployment's token must not age out of the oplog. */

@@ -1,8 +1,9 @@
 import t from 'tap'
 import { createBatcher } from '../src/batcher.ts'
+import { eventually } from './helper.ts'
 
 /** Each batch is done when it is told so. */
-function startBatcher () {
+function startBatcher (besideMin = 1) {
   const batches: number[][] = []
   const ends: (() => void)[] = []
   const batcher = createBatcher<number, void>({
@@ -12,6 +13,7 @@ function startBatcher () {
       return items.map(() => ({ status: 'fulfilled', value: undefined }))
     },
     inFlightMax: 2,
+    besideMin,
     batchItemsMax: 3,
     batchBytesMax: Infinity,
     itemsMax: 100,
@@ -43,5 +45,35 @@ t.test('a full batch leaves in the midst of a turn, as long as there is a slot, 
   t.strictSame(batches, [[1, 2, 3], [4, 5, 6], [7, 8, 9]])
   ends[1]!()
   ends[2]!()
+  await Promise.all(done)
+})
+
+t.test('a few wait for the batch at work, and leave with what came meanwhile', async (t) => {
+  const { batches, ends, submit } = startBatcher(2)
+  const done = [submit(1)]
+  await new Promise((resolve) => setImmediate(resolve))
+  done.push(submit(2))
+  await new Promise((resolve) => setImmediate(resolve))
+  t.strictSame(batches, [[1]])
+  ends[0]!()
+  await done[0]
+  await eventually(() => batches.length === 2)
+  t.strictSame(batches, [[1], [2]])
+  done.push(submit(3), submit(4))
+  await eventually(() => batches.length === 3)
+  t.strictSame(batches, [[1], [2], [3, 4]], 'enough leave beside it')
+  ends[1]!()
+  ends[2]!()
+  await Promise.all(done)
+})
+
+t.test('a batch that takes long is not waited for', async (t) => {
+  const { batches, ends, submit } = startBatcher(2)
+  const done = [submit(1)]
+  await new Promise((resolve) => setImmediate(resolve))
+  done.push(submit(2))
+  await eventually(() => batches.length === 2)
+  t.strictSame(batches, [[1], [2]])
+  for (const end of ends) end()
   await Promise.all(done)
 })
