@@ -37,7 +37,7 @@ export function createOrderReads ({ collection, redis, bytesMax, observe }: {
   const misses = createBatcher<string, Buffer | undefined>({
     run: load,
     inFlightMax: 4,
-    besideMin: 16,
+    besideMin: 1, // who waited for a batch that hangs in Redis would wait a second time
     batchItemsMax: 256,
     batchBytesMax: Infinity,
     itemsMax: 20_000,
