@@ -27,7 +27,8 @@ export default fp(async (app) => {
   const registers = [register]
   app.decorate('metricsRegistry', register)
   await app.register(metricsModule.default, routeMetricsOptions(register))
-  const counter = <Label extends string>(name: string, help: string, labelNames: Label[] = []) => new promClient.Counter({ name, help, labelNames, registers })
+  const counter = <Label extends string>(name: string, help: string, labelNames: Label[] = [], collect: (this: promClient.Counter<Label>) => void = () => {}) =>
+    new promClient.Counter({ name, help, labelNames, registers, collect })
   const seconds = (name: string, help: string) => new promClient.Histogram({ name, help, buckets: SECONDS_BUCKETS, registers })
   // `aggregator` is how several workers' values become one, see src/workers-metrics.ts.
   const gauge = <Label extends string>(name: string, help: string, labelNames: Label[] = [], collect = async (): Promise<number | undefined> => undefined, aggregator: Aggregator = 'sum') =>
@@ -62,18 +63,11 @@ export default fp(async (app) => {
   const insertSeconds = seconds('order_insert_duration_seconds', 'time until a batch is durable')
   // Counted in plain numbers: to find a counter by its labels takes 0.3 µs of the 27 of a hot GET.
   const lookUps = { process: { hit: 0, miss: 0 }, redis: { hit: 0, miss: 0 }, mongodb: { hit: 0, miss: 0 } }
-  // eslint-disable-next-line no-new -- it registers itself
-  new promClient.Counter({
-    name: 'cache_requests_total',
-    help: 'look-ups of single orders by tier and result',
-    labelNames: ['tier', 'result'],
-    registers,
-    collect () {
-      for (const [tier, results] of Object.entries(lookUps)) {
-        this.inc({ tier, result: 'hit' }, results.hit)
-        this.inc({ tier, result: 'miss' }, results.miss)
-        results.hit = results.miss = 0
-      }
+  counter('cache_requests_total', 'look-ups of single orders by tier and result', ['tier', 'result'], function () {
+    for (const [tier, results] of Object.entries(lookUps)) {
+      this.inc({ tier, result: 'hit' }, results.hit)
+      this.inc({ tier, result: 'miss' }, results.miss)
+      results.hit = results.miss = 0
     }
   })
 

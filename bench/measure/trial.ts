@@ -86,7 +86,7 @@ export async function startTrial (stage: Stage, contestant: Contestant, { orders
 
     /** Reads these orders, each once. Rejects unless what comes is as long as they are. */
     async readEach (connections: number, from: number, to: number): Promise<JobResult> {
-      const result = await generator.run({ port, connections, pace: { count: to - from }, requests: { kind: 'gets', ids: seeded.ids.slice(from, to), inTurn: true } })
+      const result = await this.load(connections, { count: to - from }, { kind: 'gets', ids: seeded.ids.slice(from, to), inTurn: true })
       const expected = seeded.sizes.slice(from, to).reduce((sum, size) => sum + size, 0)
       // A line end behind each is nothing that a reader would miss.
       if (contestant.kind !== 'ceiling' && result.bytes !== expected && result.bytes !== expected + to - from) throw new Error(`orders of ${result.bytes} bytes, but ${expected} are expected`)
