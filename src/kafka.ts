@@ -3,6 +3,7 @@ import { Partitioners, type Kafka, type KafkaMessage, type Message, type RecordM
 import { OrderEventHeadersSchema, OrderEventSchema, type OrderEvent, type OrderEventHeaders } from '../schemas/event.ts'
 import { within } from './deadline.ts'
 import type { OrderRecord } from './models.ts'
+import { createPartitionOf } from './partition.ts'
 import type { Written } from './topic-identity.ts'
 
 /* Both ends of `order-events`: the producer, which the relay uses, and the consumer, for whoever subscribes. */
@@ -97,15 +98,6 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
     close
   }
 }
-
-/** The partition of each key, as long as the topic has so many. */
-export function createPartitionOf (partitions: number): (key: string) => number {
-  const partitionMetadata = Array.from({ length: partitions }, () => ({})) as PartitionMetadata
-  const partitionOf = Partitioners.DefaultPartitioner()
-  return (key) => partitionOf({ topic: '', partitionMetadata, message: { key, value: null } })
-}
-
-type PartitionMetadata = Parameters<ReturnType<typeof Partitioners.DefaultPartitioner>>[0]['partitionMetadata']
 
 /** Headers, key and framing of one of our records, rounded up. */
 export const RECORD_OVERHEAD_BYTES = 500

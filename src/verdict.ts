@@ -1,5 +1,5 @@
 import type { Kafka } from 'kafkajs'
-import { createPartitionOf } from './kafka.ts'
+import { createPartitionOf } from './partition.ts'
 import type { Checkpoint } from './relay-topics.ts'
 import type { TopicIdentity } from './topic-identity.ts'
 import { topicRanges } from './topic-reader.ts'
