@@ -1,12 +1,14 @@
 import { Type, type Static } from '@sinclair/typebox'
 
-// 1–128 characters. A lone surrogate has no UTF-8 form: stored and read back it would be another string than the one that was
+/** Code points in a user's or a product's id. */
+export const TEXT_CHARACTERS_MAX = 128
+// Not empty. A lone surrogate has no UTF-8 form: stored and read back it would be another string than the one that was
 // sent. A pattern alone says both, as it has to mean the same with the `u` flag, which Ajv sets, and without it, as TypeBox's own
 // checker reads it: that one also takes `maxLength` for UTF-16 units, where a character outside the BMP counts twice.
-const CHARACTERS = '^(?:[^\\ud800-\\udfff]|[\\ud800-\\udbff][\\udc00-\\udfff]){1,128}$'
+const CHARACTERS = `^(?:[^\\ud800-\\udfff]|[\\ud800-\\udbff][\\udc00-\\udfff]){1,${TEXT_CHARACTERS_MAX}}$`
 
 /** Any text that a neighbour uses as an id. */
-const ForeignIdSchema = Type.String({ pattern: CHARACTERS, description: '1–128 characters (code points)' })
+const ForeignIdSchema = Type.String({ pattern: CHARACTERS, description: `1–${TEXT_CHARACTERS_MAX} characters (code points)` })
 
 export const OrderLineSchema = Type.Object({
   _id: ForeignIdSchema,

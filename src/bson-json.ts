@@ -1,5 +1,6 @@
 import type { TArray, TObject, TSchema } from '@sinclair/typebox'
 import { Decimal128 } from 'mongodb'
+import { ARRAY, DATE, DECIMAL, DOCUMENT, DOUBLE, INT32, INT64, int32At, int64At, MISSING, OBJECT_ID, sizeOf, STRING } from './bson.ts'
 import { JsonBuffer } from './json-buffer.ts'
 
 /*
@@ -8,22 +9,11 @@ import { JsonBuffer } from './json-buffer.ts'
  * and nothing else. What an older service left in the collection never fails: extra fields are passed over, an ObjectId or a
  * number serves as text, text or a number of ms as time; a time that is missing or none is that of the ObjectId, anything else
  * that is missing is "", 0 or [].
- * BSON's layout: https://bsonspec.org/spec.html
  */
 
 /** Writes the value of BSON type `type` at `offset`; type 0 stands for a missing one. `id` is the offset of the document's ObjectId, or -1. */
 type Writer = (type: number, bson: Buffer, offset: number, id: number, out: JsonBuffer) => void
 
-const DOUBLE = 0x01
-const STRING = 0x02
-const DOCUMENT = 0x03
-const ARRAY = 0x04
-const OBJECT_ID = 0x07
-const DATE = 0x09
-const INT32 = 0x10
-const INT64 = 0x12
-const DECIMAL = 0x13
-const MISSING = 0
 const QUOTE = 0x22
 
 /** @returns a function that writes one raw document of that shape as JSON */
@@ -171,40 +161,10 @@ function numberAt (type: number, bson: Buffer, offset: number): number | undefin
   }
 }
 
-/** As a Buffer reads it, without its checks. */
-function int32At (bson: Buffer, offset: number): number {
-  return bson[offset]! | bson[offset + 1]! << 8 | bson[offset + 2]! << 16 | bson[offset + 3]! << 24
-}
-
-/** The nearest number: exact for all times that there are. */
-function int64At (bson: Buffer, offset: number): number {
-  return int32At(bson, offset + 4) * 2 ** 32 + (int32At(bson, offset) >>> 0)
-}
-
 function decimalAt (bson: Buffer, offset: number): string {
   return new Decimal128(bson.subarray(offset, offset + 16)).toString()
 }
 
 function textAt (bson: Buffer, offset: number): string {
   return bson.toString('utf8', offset + 4, offset + 3 + int32At(bson, offset))
-}
-
-function sizeOf (type: number, bson: Buffer, offset: number): number {
-  switch (type) {
-    case 0x06: case 0x0a: case 0x7f: case 0xff: case MISSING: return 0
-    case 0x08: return 1
-    case INT32: return 4
-    case DOUBLE: case DATE: case 0x11: case INT64: return 8
-    case OBJECT_ID: return 12
-    case DECIMAL: return 16
-    case STRING: case 0x0d: case 0x0e: return 4 + int32At(bson, offset)
-    case DOCUMENT: case ARRAY: case 0x0f: return int32At(bson, offset)
-    case 0x05: return 5 + int32At(bson, offset)
-    case 0x0c: return 16 + int32At(bson, offset)
-    case 0x0b: { // a regular expression: two C strings
-      const options = bson.indexOf(0, offset) + 1
-      return bson.indexOf(0, options) + 1 - offset
-    }
-    default: throw new TypeError(`unknown BSON type 0x${type.toString(16)}`)
-  }
 }

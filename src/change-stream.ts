@@ -11,8 +11,8 @@ import { createCursor, type CursorBatch } from './cursor.ts'
 export type ResumeToken = Document
 export type StreamPosition = { startAfter: ResumeToken } | { startAtOperationTime: Timestamp }
 
-export interface ChangeBatch {
-  events: Document[]
+export interface ChangeBatch<E extends Document = Document> {
+  events: E[]
   /** Where the next batch starts: save it once the events are dealt with. */
   token: ResumeToken
 }
@@ -28,18 +28,21 @@ export function timeOfToken (token: ResumeToken): number {
   return Number.parseInt(time, 16)
 }
 
-export interface ChangeStreamReader {
+export interface ChangeStreamReader<E extends Document = Document> {
   /** Resolves as soon as there are events, or with none after `awaitMs`. Rejects with the server's or the driver's error. */
-  next: (awaitMs: number) => Promise<ChangeBatch>
+  next: (awaitMs: number) => Promise<ChangeBatch<E>>
   close: () => Promise<void>
 }
 
-/** @param onDrop called when the collection was dropped or renamed: what is read then is of the new one of its name */
-export async function openChangeStream ({ db, collection, pipeline, position, batchSize, onDrop }: {
-  db: Db, collection: string, pipeline: Document[], position: StreamPosition, batchSize: number, onDrop?: () => void
-}): Promise<ChangeStreamReader> {
-  const cursor = createCursor({ db, collection, answerMsMax: ANSWER_MS_MAX })
-  let first: ChangeBatch | undefined
+/**
+ * @param raw events as they came, in BSON
+ * @param onDrop called when the collection was dropped or renamed: what is read then is of the new one of its name
+ */
+export async function openChangeStream<E extends Document = Document> ({ db, collection, pipeline, position, batchSize, raw, onDrop }: {
+  db: Db, collection: string, pipeline: Document[], position: StreamPosition, batchSize: number, raw?: boolean, onDrop?: () => void
+}): Promise<ChangeStreamReader<E>> {
+  const cursor = createCursor<E>({ db, collection, raw, answerMsMax: ANSWER_MS_MAX })
+  let first: ChangeBatch<E> | undefined
   let token: ResumeToken
 
   try {
@@ -49,16 +52,16 @@ export async function openChangeStream ({ db, collection, pipeline, position, ba
     throw error
   }
 
-  async function open (at: StreamPosition): Promise<ChangeBatch> {
+  async function open (at: StreamPosition): Promise<ChangeBatch<E>> {
     return batchOf(await cursor.open({ aggregate: collection, pipeline: [{ $changeStream: { ...at } }, ...pipeline], cursor: { batchSize } }))
   }
 
-  function batchOf ({ documents, postBatchResumeToken }: CursorBatch): ChangeBatch {
+  function batchOf ({ documents, postBatchResumeToken }: CursorBatch<E>): ChangeBatch<E> {
     token = postBatchResumeToken!
     return { events: documents, token }
   }
 
-  async function read (awaitMs: number): Promise<ChangeBatch> {
+  async function read (awaitMs: number): Promise<ChangeBatch<E>> {
     if (first !== undefined && first.events.length > 0) {
       const batch = first
       first = undefined

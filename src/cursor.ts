@@ -2,35 +2,40 @@ import { Long, type ClientSessionOptions, type Db, type Document } from 'mongodb
 import { within } from './deadline.ts'
 import { toLong } from './models.ts'
 
-export interface CursorBatch {
-  documents: Document[]
+export interface CursorBatch<D extends Document = Document> {
+  documents: D[]
   /** Of a change stream: where the batch after this one starts. */
   postBatchResumeToken: Document | undefined
 }
 
-export type Cursor = ReturnType<typeof createCursor>
+export type Cursor<D extends Document = Document> = ReturnType<typeof createCursor<D>>
+
+const RAW_FIELDS = { firstBatch: true, nextBatch: true }
 
 /**
  * A cursor read command by command, for what the driver's own cursors hide: where a batch ends, and the token that follows it.
+ * @param raw documents as they came, in BSON
  * @param answerMsMax ms in which the server must answer, beyond the time that it is allowed to wait for documents
  */
-export function createCursor ({ db, collection, answerMsMax, session: options }: { db: Db, collection: string, answerMsMax: number, session?: ClientSessionOptions }) {
+export function createCursor<D extends Document = Document> ({ db, collection, raw = false, answerMsMax, session: options }: {
+  db: Db, collection: string, raw?: boolean, answerMsMax: number, session?: ClientSessionOptions
+}) {
   // It can be read only in the session that opened it, and by default each command gets one of its own.
   const session = db.client.startSession(options)
   let id = Long.ZERO
 
-  async function command (body: Document, waitMs: number): Promise<CursorBatch> {
-    const { cursor } = await within(answerMsMax + waitMs, 'MongoDB\'s answer', db.command(body, { session }))
+  async function command (body: Document, waitMs: number): Promise<CursorBatch<D>> {
+    const { cursor } = await within(answerMsMax + waitMs, 'MongoDB\'s answer', db.command(body, raw ? { session, fieldsAsRaw: RAW_FIELDS } : { session }))
     id = toLong(cursor.id)
     return { documents: cursor.firstBatch ?? cursor.nextBatch, postBatchResumeToken: cursor.postBatchResumeToken }
   }
 
   return {
     /** @param body a `find` or an `aggregate` */
-    open: (body: Document): Promise<CursorBatch> => command(body, 0),
+    open: (body: Document): Promise<CursorBatch<D>> => command(body, 0),
 
     /** @param awaitMs how long a tailing cursor may wait for a first document */
-    more: (batchSize: number, awaitMs?: number): Promise<CursorBatch> =>
+    more: (batchSize: number, awaitMs?: number): Promise<CursorBatch<D>> =>
       command({ getMore: id, collection, batchSize, ...(awaitMs === undefined ? {} : { maxTimeMS: awaitMs }) }, awaitMs ?? 0),
 
     /** Nothing follows. */

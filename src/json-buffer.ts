@@ -33,16 +33,12 @@ export class JsonBuffer {
   }
 
   /** ASCII or UTF-8 bytes as they are. */
-  raw (source: Uint8Array): void {
-    const { length } = source
-    this.reserve(length)
-    if (length > SHORT_BYTES) {
-      this.bytes.set(source, this.length)
-    } else {
-      const { bytes, length: at } = this
-      for (let i = 0; i < length; i++) bytes[at + i] = source[i]!
-    }
-    this.length += length
+  raw (source: Uint8Array, start = 0, end = source.length): void {
+    this.reserve(end - start)
+    const { bytes, length: at } = this
+    if (end - start > SHORT_BYTES) bytes.set(source.subarray(start, end), at)
+    else for (let from = start, to = at; from < end; from++, to++) bytes[to] = source[from]!
+    this.length += end - start
   }
 
   ascii (text: string): void {
@@ -75,6 +71,13 @@ export class JsonBuffer {
       rest = tenth
     }
     this.length += count
+  }
+
+  /** A length in Kafka's records: zigzag, seven bits a byte. @param number an integer from 0 to 2^30 - 1 */
+  varInt (number: number): void {
+    let rest = number * 2
+    for (; rest > 0x7f; rest >>>= 7) this.byte((rest & 0x7f) | 0x80)
+    this.byte(rest)
   }
 
   /** A JSON string of UTF-8 bytes; bytes that are no UTF-8 become U+FFFD. */

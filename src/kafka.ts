@@ -2,6 +2,7 @@ import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { Partitioners, type Kafka, type KafkaMessage, type Message, type RecordMetadata } from 'kafkajs'
 import { OrderEventHeadersSchema, OrderEventSchema, type OrderEvent, type OrderEventHeaders } from '../schemas/event.ts'
 import { within } from './deadline.ts'
+import type { EncodedRecord } from './kafkajs-encoding.ts'
 import type { OrderRecord } from './models.ts'
 import { createPartitionOf } from './partition.ts'
 import type { Written } from './topic-identity.ts'
@@ -15,6 +16,7 @@ const TRANSACTION_MS_MAX = 15_000
 const TRANSACTION_TIMEOUT_MS = 30_000
 const CLOSE_MS_MAX = 2_000
 
+export type EventRecord = OrderRecord | EncodedRecord
 export type OrderEventsProducer = Awaited<ReturnType<typeof openOrderEventsProducer>>
 
 /**
@@ -36,7 +38,7 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
     createPartitioner: Partitioners.DefaultPartitioner
   })
 
-  async function transact (records: OrderRecord[], checkpoint: Message): Promise<Written[]> {
+  async function transact (records: EventRecord[], checkpoint: Message): Promise<Written[]> {
     const rounds = pack(records)
     const written: Written[] = []
     const transaction = await producer.transaction()
@@ -60,14 +62,13 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
   }
 
   /** Messages with their partitions, in rounds that hold no more than a partition takes at once. */
-  function pack (records: OrderRecord[]): Message[][] {
+  function pack (records: EventRecord[]): Message[][] {
     const rounds: Message[][] = []
     const places = Array.from({ length: partitions }, () => ({ round: 0, bytes: 0 }))
     for (const record of records) {
-      const message: Message = { key: record.key, value: record.value, headers: record.headers }
-      message.partition = partitionOf(record.key)
+      const message = { ...record, partition: partitionOf(record.key) }
       const place = places[message.partition]!
-      const bytes = Buffer.byteLength(record.value) + RECORD_OVERHEAD_BYTES
+      const bytes = ('encoded' in record ? record.encoded.length : Buffer.byteLength(record.value)) + RECORD_OVERHEAD_BYTES
       if (place.bytes > 0 && place.bytes + bytes > PARTITION_BYTES_MAX) {
         place.round++
         place.bytes = 0
@@ -93,7 +94,7 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
 
   return {
     /** Commits the records and the checkpoint together, or neither. @returns where the records are */
-    publish: (records: OrderRecord[], checkpoint: Message) =>
+    publish: (records: EventRecord[], checkpoint: Message) =>
       within(TRANSACTION_MS_MAX, 'the end of the Kafka transaction', transact(records, checkpoint)),
     close
   }

@@ -13,6 +13,14 @@ export interface KafkajsRecord {
   key?: unknown
   value?: unknown
   headers?: Record<string, unknown>
+  encoded?: Buffer
+}
+
+/** A message whose record was written elsewhere, from its key on. kafkajs looks at the value only to see that there is one. */
+export interface EncodedRecord {
+  key: string
+  value: null
+  encoded: Buffer
 }
 
 /** What kafkajs copies a record from. */
@@ -37,7 +45,13 @@ let scratch = Buffer.allocUnsafe(64 * 1024)
 let at = 0
 
 export function encodeRecord (record: KafkajsRecord): Encoder {
-  const { offsetDelta = 0, timestampDelta = 0, key, value, headers = {} } = record
+  const { offsetDelta = 0, timestampDelta = 0, key, value, headers = {}, encoded } = record
+  if (encoded !== undefined) {
+    begin(timestampDelta, offsetDelta, encoded.length)
+    encoded.copy(scratch, at)
+    at += encoded.length
+    return finish()
+  }
   if (typeof key !== 'string' || typeof value !== 'string' || !(timestampDelta >= 0 && timestampDelta < ZIGZAG_MAX)) return encodeRecordSlowly(record)
   const names = Object.keys(headers)
   let characters = key.length + value.length
@@ -46,13 +60,7 @@ export function encodeRecord (record: KafkajsRecord): Encoder {
     if (typeof text !== 'string') return encodeRecordSlowly(record)
     characters += name.length + text.length
   }
-  const most = LENGTH_BYTES_MAX + (2 * names.length + 6) * VARINT_BYTES_MAX + characters * UTF8_BYTES_MAX
-  if (most > scratch.length) scratch = Buffer.allocUnsafe(most * 2)
-
-  at = LENGTH_BYTES_MAX
-  scratch[at++] = 0 // attributes
-  writeVarInt(timestampDelta)
-  writeVarInt(offsetDelta)
+  begin(timestampDelta, offsetDelta, (2 * names.length + 3) * VARINT_BYTES_MAX + characters * UTF8_BYTES_MAX)
   writeText(key)
   writeText(value)
   writeVarInt(names.length)
@@ -60,6 +68,20 @@ export function encodeRecord (record: KafkajsRecord): Encoder {
     writeText(name)
     writeText(headers[name] as string)
   }
+  return finish()
+}
+
+/** @param bytesMax what may follow */
+function begin (timestampDelta: number, offsetDelta: number, bytesMax: number): void {
+  const most = LENGTH_BYTES_MAX + 3 * VARINT_BYTES_MAX + bytesMax
+  if (most > scratch.length) scratch = Buffer.allocUnsafe(most * 2)
+  at = LENGTH_BYTES_MAX
+  scratch[at++] = 0 // attributes
+  writeVarInt(timestampDelta)
+  writeVarInt(offsetDelta)
+}
+
+function finish (): Encoder {
   const end = at
   const length = end - LENGTH_BYTES_MAX
   const start = LENGTH_BYTES_MAX - sizeOfVarInt(length)

@@ -8,13 +8,14 @@ export function positionOf ({ token, operationTime }: Pick<Checkpoint, 'token' |
   return operationTime === undefined ? { startAfter: token! } : { startAtOperationTime: new Timestamp(operationTime) }
 }
 
-/** The orders that are inserted behind a checkpoint. */
-export async function openOrderStream (db: Db, collection: string, checkpoint: Checkpoint, batchSize: number): Promise<ChangeStreamReader> {
+/** The orders that are inserted behind a checkpoint, each as `fullDocument` of a raw event. */
+export async function openOrderStream (db: Db, collection: string, checkpoint: Checkpoint, batchSize: number): Promise<ChangeStreamReader<Buffer>> {
   return await openChangeStream({
     db,
     collection,
     pipeline: [{ $match: { operationType: 'insert', ...writtenByUs('fullDocument.') } }, { $project: { fullDocument: 1 } }],
     position: positionOf(checkpoint),
-    batchSize
+    batchSize,
+    raw: true
   })
 }

@@ -3,10 +3,11 @@ import { MongoServerError, type Collection, type Db, type Document, type Timesta
 import type { Kafka } from 'kafkajs'
 import { HISTORY_LOST, type ChangeBatch, type ChangeStreamReader } from './change-stream.ts'
 import { orAborted } from './deadline.ts'
-import { openOrderEventsProducer, type OrderEventsProducer } from './kafka.ts'
+import { openOrderEventsProducer, type EventRecord, type OrderEventsProducer } from './kafka.ts'
 import type { Lease } from './lease.ts'
 import type { Logger } from './log.ts'
-import { toRecordIfOrder, type OrderDocument, type OrderRecord } from './models.ts'
+import { recordsOf } from './event-encoding.ts'
+import type { OrderDocument } from './models.ts'
 import { openOrderStream } from './order-stream.ts'
 import { reconcile, type ReconciliationObserver, type ReconciliationOptions } from './reconciliation.ts'
 import { checkpointMessage, fenceMarker, prepareTopics, readCheckpoint, relayNames, type Checkpoint, type TopicSettings } from './relay-topics.ts'
@@ -126,7 +127,7 @@ export function createRelay (options: RelayOptions) {
     const partitions = await prepareTopics(kafka, topic, names)
     const marker = fenceMarker(names)
     let producer: OrderEventsProducer | undefined
-    let stream: ChangeStreamReader | undefined
+    let stream: ChangeStreamReader<Buffer> | undefined
     let start: Checkpoint | undefined
     try {
       producer = await openOrderEventsProducer({ kafka, ...names, topic: topic.topic, partitions, marker })
@@ -157,12 +158,12 @@ export function createRelay (options: RelayOptions) {
     const isNews = performance.now() - comparedAt > COMPLAIN_MS
     if (isNews) comparedAt = performance.now()
     log[isNews ? 'warn' : 'debug']({ topic: topic.topic, since: from.at, lost: checkpoint === undefined ? 'checkpoint' : 'oplog' }, 'the relay can\'t go on where it was and compares the orders with the topic')
-    const commitHere = (records: OrderRecord[], reached: Checkpoint): Promise<void> => commit(producer, records, reached)
+    const commitHere = (records: EventRecord[], reached: Checkpoint): Promise<void> => commit(producer, records, reached)
     return await reconcile({ ...options, topic: topic.topic, known: from, exact: checkpoint !== undefined, identity, commit: commitHere, signal })
   }
 
   /** A backlog is fetched ahead while it is published; otherwise the events of some ms go together. */
-  async function follow (producer: OrderEventsProducer, stream: ChangeStreamReader, signal: AbortSignal): Promise<void> {
+  async function follow (producer: OrderEventsProducer, stream: ChangeStreamReader<Buffer>, signal: AbortSignal): Promise<void> {
     let committedAt = performance.now()
     let next = stream.next(AWAIT_MS)
     while (!signal.aborted) {
@@ -182,14 +183,14 @@ export function createRelay (options: RelayOptions) {
     }
   }
 
-  async function publish (producer: OrderEventsProducer, { events, token }: ChangeBatch): Promise<void> {
-    const records = events.flatMap(({ fullDocument }) => toRecordIfOrder(fullDocument) ?? unknownOrder(fullDocument))
+  async function publish (producer: OrderEventsProducer, { events, token }: ChangeBatch<Buffer>): Promise<void> {
+    const records = recordsOf(events, unknownOrder)
     for (const { key } of records) if (lastOrderId === undefined || key > lastOrderId) lastOrderId = key
     await commit(producer, records, { token, ...(lastOrderId === undefined ? {} : { orderId: lastOrderId }), at: new Date().toISOString() })
     progressed = true
   }
 
-  async function commit (producer: OrderEventsProducer, records: OrderRecord[], reached: Checkpoint): Promise<void> {
+  async function commit (producer: OrderEventsProducer, records: EventRecord[], reached: Checkpoint): Promise<void> {
     const start = performance.now()
     identity = afterWriting(identity, await producer.publish(records, checkpointMessage(names, { ...reached, topic: identity })))
     position = { ...reached, topic: identity }
@@ -197,9 +198,8 @@ export function createRelay (options: RelayOptions) {
   }
 
   /** Put there by hand, in a shape that this service never writes: to stop for it would hold up all others. */
-  function unknownOrder (document: Document): [] {
+  function unknownOrder (document: Document): void {
     log.warn({ orderId: String(document._id) }, 'a document in the collection of orders is none of ours and gets no event')
-    return []
   }
 
   return {
