@@ -1,5 +1,7 @@
 import type { Document } from 'mongodb'
 import t, { type Test } from 'tap'
+import { recordsOf } from '../src/event-encoding.ts'
+import { openOrderStream } from '../src/order-stream.ts'
 import { connectMongo } from './faults.ts'
 import { aNewOrder, eventually, metric, newNamespace, parts, post, startService } from './helper.ts'
 
@@ -140,4 +142,20 @@ t.test('a backlog goes to Kafka in a few transactions', async (t) => {
   await eventually(async () => await metric(service, 'relay_events_published_total') === 3_000, 60_000, 'all events')
   const transactions = await metric(service, 'kafka_transaction_duration_seconds_count')
   t.ok(transactions! <= 8, `${transactions} transactions`)
+})
+
+t.test('no stored order has to become an object to be told', async (t) => {
+  const { url, db } = await startCounted(t)
+  const { operationTime } = await db.command({ ping: 1 })
+  const headers = [{}, { 'idempotency-key': 'key-1' }, { traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-00` }]
+  for (const each of headers) t.equal((await post(url, aNewOrder, each)).status, 201)
+  t.equal((await post(url, { ...aNewOrder, userId: 'Zoë "😀"\n' })).status, 201)
+  const stream = await openOrderStream(db, 'orders', { operationTime: { t: operationTime.getHighBits(), i: operationTime.getLowBits() }, at: '' }, 100)
+  t.teardown(() => stream.close())
+  const events: Buffer[] = []
+  await eventually(async () => {
+    events.push(...(await stream.next(100)).events)
+    return events.length === headers.length + 1
+  })
+  t.ok(recordsOf(events, () => {}).every((record) => 'encoded' in record))
 })
