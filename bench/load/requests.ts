@@ -1,11 +1,11 @@
-import { newOrder } from '../prove/client.ts'
 import type { Requests } from './job.ts'
+import { orderOf } from './order.ts'
 
 /** Enough that no contestant sees the same order again and again, few enough to be made beforehand. */
 const ORDERS = 1_000
 
 const posts = Array.from({ length: ORDERS }, (_value, n) => {
-  const body = newOrder(n)
+  const body = JSON.stringify(orderOf(n))
   return Buffer.from(`POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
 })
 const list = get('')

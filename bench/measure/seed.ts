@@ -1,5 +1,6 @@
 import { ObjectId, type Collection } from 'mongodb'
 import { serializeOrder, toOrder, type OrderDocument } from '../../src/models.ts'
+import { orderOf } from '../load/order.ts'
 
 const INSERT_ORDERS = 10_000
 const TRACEPARENT = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
@@ -35,12 +36,5 @@ export async function seed (collection: Collection<OrderDocument>, count: number
 
 function orderDocument (n: number): OrderDocument {
   const now = new Date()
-  return {
-    _id: new ObjectId(),
-    userId: `buyer-${n}`,
-    products: [{ _id: `product-${n % 1_000}`, quantity: 1 }, { _id: `product-${n % 77}`, quantity: 2 }],
-    createdAt: now,
-    updatedAt: now,
-    traceparent: TRACEPARENT
-  }
+  return { _id: new ObjectId(), ...orderOf(n), createdAt: now, updatedAt: now, traceparent: TRACEPARENT }
 }
