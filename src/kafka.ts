@@ -10,6 +10,8 @@ import type { Written } from './topic-identity.ts'
 
 /** Kafka's `max.message.bytes` is 1 MiB by default and holds for what one request brings to one partition. */
 export const PARTITION_BYTES_MAX = 900_000
+/** A checkpoint takes some 20 kB at most: where shards have just been taken over it names the ends of 64 others, even twice or thrice. */
+const CHECKPOINTS_MAX = 16
 const TRANSACTION_MS_MAX = 15_000
 /** After this Kafka aborts what a dead relay left open. Above TRANSACTION_MS_MAX, so that it never cuts off a live one. */
 const TRANSACTION_TIMEOUT_MS = 30_000
@@ -36,19 +38,22 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
     createPartitioner: Partitioners.DefaultPartitioner
   })
 
-  async function transact (records: OrderRecord[], checkpoint: Message): Promise<Written[]> {
-    const rounds = pack(records)
+  async function transact (records: OrderRecord[], checkpoints: Message[]): Promise<Written[]> {
+    const batches = pack(records).map((messages) => [{ topic, messages }])
+    for (let start = 0; start < checkpoints.length; start += CHECKPOINTS_MAX) {
+      const messages = checkpoints.slice(start, start + CHECKPOINTS_MAX).map((checkpoint) => ({ ...checkpoint, partition: 0 }))
+      const last = start === 0 ? batches.at(-1) : undefined // mostly there is one, and no time for one more round trip
+      if (last === undefined) batches.push([{ topic: checkpointTopic, messages }])
+      else last.push({ topic: checkpointTopic, messages })
+    }
     const written: Written[] = []
     const transaction = await producer.transaction()
     try {
-      for (let round = rounds.shift(), last = false; !last; round = rounds.shift()) {
-        last = rounds.length === 0
-        const topicMessages = round === undefined ? [] : [{ topic, messages: round }]
-        if (last) topicMessages.push({ topic: checkpointTopic, messages: [{ ...checkpoint, partition: 0 }] })
+      for (const topicMessages of batches) {
         const answers = await transaction.sendBatch({ acks: -1, topicMessages })
         assertWritten(topicMessages, answers)
         for (const { topicName, partition, baseOffset } of answers) {
-          if (topicName === topic) written.push({ partition, offset: Number(baseOffset), count: round!.filter((one) => one.partition === partition).length })
+          if (topicName === topic) written.push({ partition, offset: Number(baseOffset), count: topicMessages[0]!.messages.filter((one) => one.partition === partition).length })
         }
       }
     } catch (error) {
@@ -85,16 +90,16 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
 
   try {
     // kafkajs goes on with a socket that is dead but open (tulios/kafkajs#1783): each transaction has a deadline of its own.
-    await within(TRANSACTION_MS_MAX, 'the Kafka producer', producer.connect().then(() => transact([], marker)))
+    await within(TRANSACTION_MS_MAX, 'the Kafka producer', producer.connect().then(() => transact([], [marker])))
   } catch (error) {
     await close()
     throw error
   }
 
   return {
-    /** Commits the records and the checkpoint together, or neither. @returns where the records are */
-    publish: (records: OrderRecord[], checkpoint: Message) =>
-      within(TRANSACTION_MS_MAX, 'the end of the Kafka transaction', transact(records, checkpoint)),
+    /** Commits the records and the checkpoints together, or none of them. @returns where the records are */
+    publish: (records: OrderRecord[], ...checkpoints: Message[]) =>
+      within(TRANSACTION_MS_MAX, 'the end of the Kafka transaction', transact(records, checkpoints)),
     close
   }
 }
