@@ -2,6 +2,7 @@ import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { Partitioners, type Kafka, type KafkaMessage, type Message, type RecordMetadata } from 'kafkajs'
 import { OrderEventHeadersSchema, OrderEventSchema, type OrderEvent, type OrderEventHeaders } from '../schemas/event.ts'
 import { within } from './deadline.ts'
+import './kafkajs-aborted.ts' // also for a subscriber with a Kafka client of its own
 import type { OrderRecord } from './models.ts'
 import { createPartitionOf } from './partition.ts'
 import type { Written } from './topic-identity.ts'

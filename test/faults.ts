@@ -9,7 +9,7 @@ import type { Test } from 'tap'
 import { startLocalParts, type Part, type PartName } from '../local/index.ts'
 import type { Settings } from '../schemas/settings.ts'
 import type { ReceivedOrderEvent } from '../src/kafka.ts'
-import { aNewOrder, eventually, newNamespace, settingsFor } from './helper.ts'
+import { aNewOrder, eventually, newNamespace, parts, settingsFor } from './helper.ts'
 
 /*
  * What tests of failures need beside test/helper.ts: parts of their own, which they may break, the service as a process of its
@@ -178,6 +178,28 @@ export function startPosting (t: Test, url: () => string, connections: number, c
 /** The ids of the orders that a sender was told are stored. */
 export function storedIds (told: Pick<Told, 'status' | 'text'>[]): string[] {
   return told.filter(({ status }) => status === 201).map(({ text }) => JSON.parse(text)._id)
+}
+
+export interface PlainRecord { partition: number, offset: string, key: string }
+
+/** What a subscriber with kafkajs as it comes is shown of committed records, in a process of its own, as this one's kafkajs is patched. */
+export function subscribePlainly (t: Test, topic: string, brokers = parts.kafkaBrokers): PlainRecord[] {
+  const child = spawn(process.execPath, ['test/plain-subscriber.js', brokers, topic], { env: { PATH: process.env.PATH }, stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => child.kill('SIGKILL'))
+  const records: PlainRecord[] = []
+  const seen = new Set<string>()
+  let rest = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    const lines = (rest + text).split('\n')
+    rest = lines.pop()!
+    for (const line of lines) {
+      const [partition, offset, key] = line.split(' ') as [string, string, string]
+      const place = `${partition} ${offset}`
+      if (!seen.has(place)) records.push({ partition: Number(partition), offset, key }) // it comes again after a rebalance
+      seen.add(place)
+    }
+  })
+  return records
 }
 
 interface Collected { events: ReceivedOrderEvent[] }
