@@ -109,6 +109,7 @@ function commonIdentity (topics: (TopicIdentity | undefined)[], nowMs: number): 
   return {
     clusterId: one.clusterId,
     since: isSame ? Math.max(...known.map(({ since }) => since)) : nowMs,
+    movedAt: nowMs,
     ends: one.ends.map((_end, partition) => Math.max(...known.map(({ ends }) => ends[partition] ?? 0)))
   }
 }

@@ -24,13 +24,14 @@ export type OrderEventsProducer = Awaited<ReturnType<typeof openOrderEventsProdu
  * Opens the transactional producer and fences every older one of the same `transactionalId`: what they have not committed by
  * now never will be. kafkajs' `connect()` does not do that, only a new transaction does; so a first one is committed here, with
  * `marker` as its only record.
+ * @param shards among how many relays the orders are divided, 1 by default: with `partitions` it says where their records go
  * @throws what kafkajs throws, as `publish` does. After an error the producer must be closed and not be used again: only
  * the checkpoint tells then what was committed.
  */
-export async function openOrderEventsProducer ({ kafka, transactionalId, topic, partitions, checkpointTopic, marker }: {
-  kafka: Kafka, transactionalId: string, topic: string, partitions: number, checkpointTopic: string, marker: Message
+export async function openOrderEventsProducer ({ kafka, transactionalId, topic, partitions, shards, checkpointTopic, marker }: {
+  kafka: Kafka, transactionalId: string, topic: string, partitions: number, shards?: number, checkpointTopic: string, marker: Message
 }) {
-  const partitionOf = createPartitionOf(partitions)
+  const partitionOf = createPartitionOf(partitions, shards)
   const producer = kafka.producer({
     transactionalId,
     maxInFlightRequests: 1,

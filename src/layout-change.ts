@@ -113,8 +113,8 @@ export function createLayoutKeeper ({ db, kafka, topic: { topic }, shards, lease
       await producer.publish([], layoutMessage(names, { ...now, generation: now.generation + 1, changingTo: shards }))
       const checkpoint = handOver(await endsOf(producer, old, now.first === true), Date.now())
       const next = { shards, generation: now.generation + COPIED_AHEAD }
-      await copyLayout(copies, topic, next)
       for (const shard of shardsOf(shards)) await leaseOf(leaseName(topic, shard)).leave(checkpoint)
+      await copyLayout(copies, topic, next) // last: who goes by the copies must not find one of a shard from an earlier time of this number
       await producer.publish([], layoutMessage(names, next),
         ...shardsOf(shards).map((shard) => checkpointMessage(namesOf(shard), checkpoint)),
         ...old.map((shard) => leftMessage(namesOf(shard))))

@@ -91,7 +91,7 @@ export async function reconcile ({ db, collection, kafka, topic, shard, known, e
         const ranges = await topicRanges(kafka, topic, readFromMs)
         await readRanges({ kafka, topic, ranges, signal, onRecord: (record) => { if (tellsOfOrder(record)) ids.mark(String(record.key)) } })
         counts.compared += ids.size
-        await handle(ids, await judge({ kafka, topic, identity, readFromMs, earlier, notBefore: reconciling.notBefore }))
+        await handle(ids, await judge({ kafka, topic, identity, shards: shard.of, readFromMs, earlier, notBefore: reconciling.notBefore }))
         last = ids.last()!
         after = new ObjectId(last)
       }

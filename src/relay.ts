@@ -104,7 +104,7 @@ export function createRelay (options: RelayOptions) {
     let stream: ChangeStreamReader | undefined
     let start: Checkpoint | undefined
     try {
-      producer = await openOrderEventsProducer({ kafka, ...names, topic: topic.topic, partitions, marker })
+      producer = await openOrderEventsProducer({ kafka, ...names, topic: topic.topic, partitions, shards: shard.of, marker })
       const records = await readRecords(kafka, names, marker, (records) => isLive(records, names))
       const layout = isLive(records, names) ? undefined : await keeper?.current(layoutIn(records, topic.topic, names))
       if (layout !== undefined && (layout.shards !== shard.of || layout.changingTo !== undefined)) return layout

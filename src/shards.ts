@@ -18,7 +18,7 @@ export function shardsOf (count: number): Shard[] {
 
 /** @param id in lower-case hex. Its last byte is that of a counter, so orders spread evenly. */
 export function shardOf (id: string, shards: number): number {
-  return Number.parseInt(id.slice(-2), 16) % shards
+  return (Number.parseInt(id.slice(-2), 16) || 0) % shards
 }
 
 /** The same, worked out by MongoDB for the id at `path` ('$_id'). What is no ObjectId is no order either, and falls to the first shard, so that somebody reports it. */

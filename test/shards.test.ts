@@ -106,7 +106,7 @@ t.test('the new shards start where the first of the old ones ended, and know whe
   const old = [checkpointAt(200, { orderId: 'b' }), checkpointAt(100, { orderId: 'a' })].map((checkpoint) => ({ checkpoint, exact: true }))
   const next = handOver(old, 300_000)
   t.strictSame(next, {
-    operationTime: { t: 100, i: 1 }, orderId: 'b', topic: { clusterId: 'a', since: 200, ends: [200, 5] }, at: new Date(300_000).toISOString(), handovers: [{ shards: 2, ends: ends(200, 100) }]
+    operationTime: { t: 100, i: 1 }, orderId: 'b', topic: { clusterId: 'a', since: 200, movedAt: 300_000, ends: [200, 5] }, at: new Date(300_000).toISOString(), handovers: [{ shards: 2, ends: ends(200, 100) }]
   })
   t.equal(publishedUntilMs(next), 200_000)
   t.equal(wasPublished(tokenAt(150), 'x00', next.handovers!), true)

@@ -40,8 +40,9 @@ export async function openRepair ({ kafka, db, collection, topic }: { kafka: Kaf
   const partitions = (await topicRanges(kafka, topic)).length
   await topicRanges(kafka, names.checkpointTopic)
   const marker: Message = { key: `${names.checkpointKey} repair fence`, value: randomUUID() }
+  const { shards } = await layoutOr(undefined, db.collection(RELAY_COLLECTION), topic)
   const producer = await openOrderEventsProducer({
-    kafka, transactionalId: `${topic}.repair.${db.databaseName}`, topic, partitions, checkpointTopic: names.checkpointTopic, marker
+    kafka, transactionalId: `${topic}.repair.${db.databaseName}`, topic, partitions, shards, checkpointTopic: names.checkpointTopic, marker
   })
 
   const waiting: string[] = []
@@ -63,10 +64,11 @@ export async function openRepair ({ kafka, db, collection, topic }: { kafka: Kaf
       const { origin, reached: copied } = await relayProgress(db, topic)
       if (origin === undefined) throw new CannotRun(`no service has used the topic ${topic} with this database yet, so nothing is repaired`)
       const records = await readRecords(kafka, names, marker)
-      const { shards } = await layoutOr(layoutIn(records, topic, names), db.collection(RELAY_COLLECTION), topic)
+      const layout = await layoutOr(layoutIn(records, topic, names), db.collection(RELAY_COLLECTION), topic)
+      if (layout.shards !== shards) throw new CannotRun('the number of the relay\'s shards is just being changed: wait until it has ended')
       const checkpoints = shardsOf(shards).map((shard) => checkpointIn(records, relayNames(topic, db.databaseName, shard)))
       if (copied !== undefined && checkpoints.includes(undefined)) throw new CannotRun(`the relay's checkpoint is gone from the topic ${names.checkpointTopic}: bring it back before anything is repaired`)
-      return progressOf(checkpoints, origin, origin)
+      return progressOf(checkpoints, layout, origin, origin)
     },
 
     /** Takes an order in, and sends the events of those that were taken in once they are many. @returns whose events are sent now */
