@@ -202,6 +202,17 @@ export function subscribePlainly (t: Test, topic: string, brokers = parts.kafkaB
   return records
 }
 
+/** A subscriber with kafkajs as it comes is shown the same records as ours, each once. To be asked when ours has seen all. */
+export async function assertSeenPlainly (t: Test, plain: PlainRecord[], { events }: Collected): Promise<void> {
+  await eventually(() => plain.length >= events.length, 60_000, 'as many records')
+  const places = (records: { partition: number, offset: string, key: string }[]): string[] => records.map(({ partition, offset, key }) => `${partition} ${offset} ${key}`).sort()
+  const ours = new Set(places(events.map(({ event, ...place }) => ({ ...place, key: event.orderId }))))
+  const told = new Set(events.map(({ event }) => event.orderId))
+  const theirs = places(plain.filter(({ key }) => told.has(key))) // it may be ahead
+  t.strictSame(theirs.filter((place) => !ours.has(place)), [], 'kafkajs as it comes shows no aborted record')
+  t.equal(theirs.length, ours.size)
+}
+
 interface Collected { events: ReceivedOrderEvent[] }
 
 /**
@@ -225,14 +236,14 @@ export async function eventCounts ({ events }: Collected, url: string, partition
 }
 
 /** Each order that MongoDB holds is on the topic once, and nothing else is; and what the senders were told is stored. */
-export async function assertExactlyOnce (t: Test, { client, namespace, ids, collected, url }: {
-  client: MongoClient, namespace: string, ids: string[], collected: Collected, url: string
+export async function assertExactlyOnce (t: Test, { client, namespace, ids, collected, url, partitions }: {
+  client: MongoClient, namespace: string, ids: string[], collected: Collected, url: string, partitions?: number
 }): Promise<void> {
   const orders = client.db(namespace).collection('orders')
   const stored = new Set((await orders.find({}, { projection: { _id: 1 }, readConcern: 'majority' }).toArray()).map(({ _id }) => String(_id)))
   t.strictSame(ids.filter((id) => !stored.has(id)), [], 'each 201 is in MongoDB')
   t.equal(new Set(ids).size, ids.length, 'each 201 is an order of its own')
-  const counts = await eventCounts(collected, url)
+  const counts = await eventCounts(collected, url, partitions)
   t.strictSame([...stored].filter((id) => !counts.has(id)), [], 'no event is missing')
   t.strictSame([...counts].filter(([id, count]) => count !== 1 || !stored.has(id)), [], 'no event came twice or without its order')
 }
