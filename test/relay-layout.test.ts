@@ -1,96 +1,21 @@
-import { setTimeout as delay } from 'node:timers/promises'
-import { Kafka, logLevel } from 'kafkajs'
-import { ObjectId, type Collection, type Db, type Timestamp } from 'mongodb'
-import t, { type Test } from 'tap'
-import { createLease, type LeaseDocument } from '../src/lease.ts'
-import { toDocument, type OrderDocument } from '../src/models.ts'
-import { createRelays, type RelaysOptions } from '../src/relays.ts'
+import t from 'tap'
+import { toDocument } from '../src/models.ts'
 import { openOrderEventsProducer } from '../src/kafka.ts'
 import { layoutMessage } from '../src/layout.ts'
 import { fenceMarker, layoutNames, relayNames } from '../src/relay-topics.ts'
-import { connectMongo } from './faults.ts'
-import { aNewOrder, collectEvents, eventually, newNamespace, parts } from './helper.ts'
+import { assertSeenPlainly, subscribePlainly } from './faults.ts'
+import { aNewOrder, collectEvents, eventually } from './helper.ts'
+import { assertOnce, newSetting, startInserting, startRelays, TRACEPARENT } from './relays.ts'
+import { kafka } from './tools.ts'
 
-/* The number of shards changes. The relays are without a service around them, so that they may share what the test wants them to share. */
-
-const kafka = new Kafka({ brokers: parts.kafkaBrokers.split(','), logLevel: logLevel.NOTHING, retry: { initialRetryTime: 5, retries: 20 } })
-const TRACEPARENT = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
-
-interface Setting { namespace: string, db: Db, orders: Collection<OrderDocument>, origin: Timestamp }
-
-async function newSetting (t: Test): Promise<Setting> {
-  const namespace = newNamespace()
-  const db = (await connectMongo(t, parts.mongoUrl)).db(namespace)
-  const orders = await db.createCollection<OrderDocument>('orders')
-  const { operationTime: origin } = await db.command({ ping: 1 }) as { operationTime: Timestamp }
-  return { namespace, db, orders, origin }
-}
-
-/** @param leases of whom it shares none with, only Kafka keeps it apart */
-function startRelays (t: Test, { namespace, db, orders, origin }: Setting, shards: number, leases = 'relay', options: Partial<RelaysOptions> = {}) {
-  const counts = { found: 0, sent: 0, skipped: 0 }
-  const owner = new ObjectId().toHexString()
-  const collection = db.collection<LeaseDocument>(leases)
-  const lines: string[] = []
-  const log = (...args: unknown[]): void => { lines.push(args.map((arg) => typeof arg === 'string' ? arg : JSON.stringify(arg)).join(' ')) }
-  const relays = createRelays({
-    db,
-    collection: orders,
-    kafka,
-    topic: { topic: namespace, partitions: 3, replicationFactor: 1 },
-    shards,
-    leases: collection,
-    leaseOf: (name) => createLease({ collection, name, owner }),
-    origin,
-    log: { debug () {}, info: log, warn: log, error: log },
-    observe: { leader () {}, published () {}, unknowable () {}, reconciled (result, orders) { counts[result] += orders } },
-    givenUpMs: 0,
-    ...options
-  })
-  relays.start()
-  t.teardown(() => relays.stop())
-  return { relays, counts, lines, allLed: () => eventually(() => relays.led === shards, 60_000, `${shards} leaders`) }
-}
-
-/** Inserts orders all the time, a few at once. */
-function startInserting (t: Test, orders: Collection<OrderDocument>) {
-  const ids: string[] = []
-  const stopping = new AbortController()
-  t.teardown(() => stopping.abort())
-  const done = (async () => {
-    while (!stopping.signal.aborted) {
-      await delay(10)
-      const documents = Array.from({ length: 5 }, () => toDocument(aNewOrder, TRACEPARENT))
-      await orders.insertMany(documents)
-      ids.push(...documents.map(({ _id }) => _id.toHexString()))
-    }
-  })()
-  return {
-    ids,
-    async stop (): Promise<string[]> {
-      stopping.abort()
-      await done
-      return ids
-    }
-  }
-}
-
-/** Each order once, and those that come last behind all others in each partition. */
-async function assertOnce (t: Test, { orders }: Setting, ids: string[], collected: Awaited<ReturnType<typeof collectEvents>>): Promise<void> {
-  await collected.forOrders(ids, 60_000)
-  const last = Array.from({ length: 60 }, () => toDocument(aNewOrder, TRACEPARENT))
-  await orders.insertMany(last)
-  const all = [...ids, ...last.map(({ _id }) => _id.toHexString())]
-  const told = (await collected.forOrders(all, 60_000)).map(({ event }) => event.orderId)
-  t.equal(new Set(told).size, told.length, 'no event came twice')
-  t.strictSame([...new Set(told)].sort(), all.sort(), 'no event is missing or came without its order')
-}
+/* The number of shards changes. */
 
 t.test('relays of three settings that only Kafka keeps apart take the shards from each other under load, and each order is told once', async (t) => {
   const setting = await newSetting(t)
   const one = startRelays(t, setting, 1, 'relay1')
   await one.allLed()
   const collected = await collectEvents(t, setting.namespace)
+  const plain = subscribePlainly(t, setting.namespace)
   const inserting = startInserting(t, setting.orders)
   const all = [one, startRelays(t, setting, 3, 'relay3'), startRelays(t, setting, 2, 'relay2')]
   const changes = (): number => all.flatMap(({ lines }) => lines).filter((line) => /another number of shards/.test(line)).length
@@ -98,6 +23,7 @@ t.test('relays of three settings that only Kafka keeps apart take the shards fro
   await Promise.all([all[0]!, all[1]!].map(({ relays }) => relays.stop()))
   await all[2]!.allLed()
   await assertOnce(t, setting, await inserting.stop(), collected)
+  await assertSeenPlainly(t, plain, collected)
   t.comment(`${changes()} changes, ${collected.events.length} events`)
   t.strictSame(all.map(({ counts }) => counts.found + counts.sent), [0, 0, 0], 'and nothing had to be compared with the topic')
 })
