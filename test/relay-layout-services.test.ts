@@ -1,5 +1,5 @@
 import t from 'tap'
-import { assertExactlyOnce, connectMongo, forkService, startPosting, storedIds } from './faults.ts'
+import { assertExactlyOnce, assertSeenPlainly, connectMongo, forkService, startPosting, storedIds, subscribePlainly } from './faults.ts'
 import { collectEvents, eventually, metric, newNamespace, parts, startService } from './helper.ts'
 
 /* The number of shards changes while services of both settings are alive. */
@@ -11,6 +11,7 @@ t.test('1 -> 3 -> 2 -> 1: a process of another setting waits until the others ha
   let service = await forkService(t, { RELAY_SHARDS: 1 }, namespace)
   await leading(1, service)
   const collected = await collectEvents(t, namespace)
+  const plain = subscribePlainly(t, namespace)
   const posting = startPosting(t, () => front.url, 4)
   let before = 1
   for (const shards of [3, 2, 1]) {
@@ -31,6 +32,7 @@ t.test('1 -> 3 -> 2 -> 1: a process of another setting waits until the others ha
   }
   const ids = storedIds(await posting.stop())
   await assertExactlyOnce(t, { client: await connectMongo(t, parts.mongoUrl), namespace, ids, collected, url: front.url })
+  await assertSeenPlainly(t, plain, collected)
 })
 
 t.test('a leader of the old setting that wakes up after the change is fenced and waits', async (t) => {
@@ -39,6 +41,7 @@ t.test('a leader of the old setting that wakes up after the change is fenced and
   const zombie = await forkService(t, { RELAY_SHARDS: 1 }, namespace)
   await eventually(async () => await metric(zombie, 'relay_leader') === 1, 60_000, 'a leader')
   const collected = await collectEvents(t, namespace)
+  const plain = subscribePlainly(t, namespace)
   const posting = startPosting(t, () => front.url, 4)
   await eventually(() => collected.events.length > 100)
   zombie.signal('SIGSTOP') // most likely with a transaction in flight
@@ -53,4 +56,5 @@ t.test('a leader of the old setting that wakes up after the change is fenced and
   t.strictSame([await metric(zombie, 'relay_leader'), await metric(heir, 'relay_leader')], [0, 3])
   const ids = storedIds(await posting.stop())
   await assertExactlyOnce(t, { client: await connectMongo(t, parts.mongoUrl), namespace, ids, collected, url: front.url })
+  await assertSeenPlainly(t, plain, collected)
 })
