@@ -21,7 +21,7 @@ import { identifyTopic } from './topic-identity.ts'
  *    from here on publishes. (It looks at the layout only when it finds no checkpoint of its own without a seal behind it, but
  *    it finds that seal, or the change has yet to fence it.)
  * 3. Each old shard's transactional.id is fenced by a transaction with a seal. So nobody who started before can commit any more:
- *    neither one that is paused, nor one that doesn't know.
+ *    neither one that is paused, nor one that doesn't know. And what they had open is aborted in all partitions, which go to others.
  * 4. Now the old checkpoints, read up to the last seal, are final. One transaction writes the new layout, the new checkpoints and
  *    the end of the old ones; before it MongoDB gets copies, for the case that Kafka loses all of them.
  *
