@@ -1,5 +1,5 @@
 /**
- * `npm run crash [-- --seed N] [-- --rounds N|--long] [-- --replicas N] [-- --rate N] [-- --fault NAME …] [-- --bug NAME|all]`: a campaign of
+ * `npm run crash [-- --seed N] [-- --rounds N|--long] [-- --replicas N] [-- --rate N] [-- --shards N] [-- --fault NAME …] [-- --bug NAME|all]`: a campaign of
  * faults. It starts a replica set of three mongods, Redis, Kafka and the service in several processes, sends orders to them in
  * turn, lets one fault follow the other, and proves at the end that nothing was lost, told twice or changed. With `--bug` the
  * services lie in a certain way, or in each in turn, and the run succeeds when the checker finds out. Everything is on this machine and under
@@ -26,6 +26,7 @@ const { values } = parseArgs({
     long: { type: 'boolean', default: false },
     replicas: { type: 'string', default: '3' },
     rate: { type: 'string', default: '60' },
+    shards: { type: 'string', default: '1' },
     fault: { type: 'string', multiple: true },
     bug: { type: 'string' }
   }
@@ -37,7 +38,8 @@ const settings = {
   dir: DIR,
   seed: number('seed', 0, SEED_MAX),
   replicas: number('replicas', 1, 9),
-  perSecond: number('rate', 1, 1_000)
+  perSecond: number('rate', 1, 1_000),
+  shards: number('shards', 1, 64)
 }
 const rounds = number('rounds', 1, 1_000)
 const chosen = (values.fault ?? FAULTS.map(({ name }) => name)).map(faultNamed)
@@ -87,7 +89,7 @@ function faultNamed (wanted: string): Fault {
   return FAULTS.find(({ name }) => name === wanted) ?? refuse(`There is no fault ${wanted}: ${FAULTS.map(({ name }) => name).join(', ')}`)
 }
 
-function number (name: 'seed' | 'rounds' | 'replicas' | 'rate', min: number, max: number): number {
+function number (name: 'seed' | 'rounds' | 'replicas' | 'rate' | 'shards', min: number, max: number): number {
   const value = Number(values[name])
   return Number.isInteger(value) && value >= min && value <= max ? value : refuse(`--${name} must be an integer from ${min} to ${max}`)
 }

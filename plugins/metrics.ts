@@ -2,17 +2,19 @@ import metricsModule from 'fastify-metrics'
 import fp from 'fastify-plugin'
 import promClient, { type Aggregator, type Registry } from 'prom-client'
 import packageJson from '../package.json' with { type: 'json' }
-import { createLease, leaseName, RELAY_COLLECTION } from '../src/lease.ts'
+import { layoutOr, type Layout } from '../src/layout.ts'
+import { leaseName, positions, RELAY_COLLECTION } from '../src/lease.ts'
 import type { OrdersObserver } from '../src/orders.ts'
 import { readinessOf } from '../src/readiness.ts'
 import { createRelayLag } from '../src/relay-lag.ts'
-import type { RelayObserver } from '../src/relay.ts'
+import type { RelaysObserver } from '../src/relays.ts'
+import { shardsOf } from '../src/shards.ts'
 import { routeMetricsOptions, SECONDS_BUCKETS } from './route-metrics.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     metricsRegistry: Registry
-    observe: OrdersObserver & RelayObserver & PressureObserver
+    observe: OrdersObserver & RelaysObserver & PressureObserver
   }
 }
 
@@ -71,8 +73,12 @@ export default fp(async (app) => {
     }
   })
 
+  const { KAFKA_TOPIC, RELAY_SHARDS } = app.settings
+  /** What is published now, which may be another number of shards than that of this process. */
+  const publishing = (): Promise<Layout> => layoutOr(undefined, app.db.collection(RELAY_COLLECTION), KAFKA_TOPIC)
   const published = counter('relay_events_published_total', 'events committed to Kafka by this process')
-  const leader = gauge('relay_leader', '1 while this process is the one that publishes')
+  const leader = gauge('relay_leader', 'how many shards of the relay this process publishes; without shards 1 while it is the one that publishes')
+  gauge('relay_shards', 'how many there are', [], async () => (await publishing().catch(() => undefined))?.shards, 'max')
   const transactionSeconds = seconds('kafka_transaction_duration_seconds', 'time of a Kafka transaction, from encoding to commit')
   const reconciled = counter('relay_reconciled_orders_total', 'orders compared with the topic after the checkpoint or the oplog was lost', ['result'])
   for (const result of ['found', 'sent', 'skipped']) reconciled.inc({ result }, 0)
@@ -80,8 +86,13 @@ export default fp(async (app) => {
   unknowable.set(0)
   const lag = createRelayLag({
     collection: app.ordersCollection,
-    publishedByLeader: createLease({ collection: app.db.collection(RELAY_COLLECTION), name: leaseName(app.settings.KAFKA_TOPIC), owner: '' }).position,
-    newestPublished: () => app.relay?.position?.orderId
+    newestPublished: async () => {
+      const { shards } = await publishing()
+      return (await positions(app.db.collection(RELAY_COLLECTION), shardsOf(shards).map((shard) => leaseName(KAFKA_TOPIC, shard)))).map((position, index) => {
+        const own = shards === RELAY_SHARDS ? app.relay?.positions[index] : undefined // fresher than what the lease says
+        return (own ?? position)?.orderId
+      })
+    }
   })
   // Each worker measures the same. The leader's is the smallest, as it knows first what is published; none is ever too small.
   gauge('relay_lag_events', 'orders stored and not yet on the topic (counted up to 100000)', [], async () => (await lag())?.events, 'min')
@@ -106,8 +117,8 @@ export default fp(async (app) => {
     replayed () {
       replayed.inc()
     },
-    leader (leads) {
-      leader.set(leads ? 1 : 0)
+    leader (shards) {
+      leader.set(shards)
     },
     published (events, duration) {
       published.inc(events)

@@ -3,12 +3,12 @@ import { hostname } from 'node:os'
 import fp from 'fastify-plugin'
 import type { Timestamp } from 'mongodb'
 import { within } from '../src/deadline.ts'
-import { createLease, leaseName, originName, RELAY_COLLECTION, type LeaseDocument, type OriginDocument } from '../src/lease.ts'
+import { createLease, originName, RELAY_COLLECTION, type LeaseDocument, type OriginDocument } from '../src/lease.ts'
 import type { Unknowable } from '../src/reconciliation.ts'
-import { createRelay, type Relay } from '../src/relay.ts'
+import { createRelays, type Relays } from '../src/relays.ts'
 
 declare module 'fastify' {
-  interface FastifyInstance { relay: Relay | undefined }
+  interface FastifyInstance { relay: Relays | undefined }
 }
 
 /** A transaction at hand ends within it, unless Kafka hangs: then the next leader finds out by the checkpoint. */
@@ -21,13 +21,21 @@ export default fp(async (app) => {
   app.decorate('relay', undefined)
   if (kafka === undefined) return
 
-  const lease = createLease({
-    collection: db.collection<LeaseDocument>(RELAY_COLLECTION),
-    name: leaseName(settings.KAFKA_TOPIC),
-    owner: `${hostname()} ${process.pid} ${randomUUID()}`
+  const leases = db.collection<LeaseDocument>(RELAY_COLLECTION)
+  const owner = `${hostname()} ${process.pid} ${randomUUID()}`
+  const relay = createRelays({
+    db,
+    collection,
+    kafka,
+    topic: { topic: settings.KAFKA_TOPIC, partitions: settings.KAFKA_TOPIC_PARTITIONS, replicationFactor: settings.KAFKA_TOPIC_REPLICATION },
+    shards: settings.RELAY_SHARDS,
+    leases,
+    leaseOf: (name) => createLease({ collection: leases, name, owner }),
+    origin,
+    log,
+    observe,
+    unknowable: settings.RELAY_UNKNOWABLE as Unknowable
   })
-  const topic = { topic: settings.KAFKA_TOPIC, partitions: settings.KAFKA_TOPIC_PARTITIONS, replicationFactor: settings.KAFKA_TOPIC_REPLICATION }
-  const relay = createRelay({ db, collection, kafka, topic, lease, origin, log, observe, unknowable: settings.RELAY_UNKNOWABLE as Unknowable })
   app.relay = relay
   app.addHook('onReady', async () => relay.start())
   app.addHook('onClose', async () => {

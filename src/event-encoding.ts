@@ -75,11 +75,15 @@ export function recordsOf (events: Buffer[], unknown: (document: Document) => vo
 }
 
 function slowly (event: Buffer, unknown: (document: Document) => void): OrderRecord | undefined {
-  // Bytes that are no UTF-8 become U+FFFD, as for who reads the order. To refuse them would hold up all others.
-  const { fullDocument } = BSON.deserialize(event, { validation: { utf8: false } })
+  const { fullDocument } = objectOf(event)
   const record = toRecordIfOrder(fullDocument)
   if (record === undefined) unknown(fullDocument)
   return record
+}
+
+/** Bytes that are no UTF-8 become U+FFFD, as for who reads the order: to refuse them would hold up all other events. */
+export function objectOf (event: Buffer): Document {
+  return BSON.deserialize(event, { validation: { utf8: false } })
 }
 
 /** Writes a record from its key on. @returns the key */

@@ -2,6 +2,7 @@ import { Kafka, logLevel, type KafkaConfig, type LogEntry, type SASLOptions } fr
 import Broker from 'kafkajs/src/broker/index.js'
 import RequestQueue from 'kafkajs/src/network/requestQueue/index.js'
 import type { Settings } from '../schemas/settings.ts'
+import './kafkajs-aborted.ts'
 import './kafkajs-encoding.ts'
 import type { Logger } from './log.ts'
 

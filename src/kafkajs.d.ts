@@ -6,7 +6,10 @@ declare module 'kafkajs/src/network/requestQueue/index.js' {
 }
 declare module 'kafkajs/src/broker/index.js' {
   const Broker: {
-    prototype: { listOffsets: (request: { isolationLevel?: number }) => Promise<unknown> }
+    prototype: {
+      listOffsets: (request: { isolationLevel?: number }) => Promise<unknown>
+      fetch: (request: unknown) => Promise<{ responses: { partitions: import('./kafkajs-aborted.ts').FetchedPartition[] }[] }>
+    }
   }
   export default Broker
 }

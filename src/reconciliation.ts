@@ -4,11 +4,13 @@ import type { Kafka, KafkaMessage } from 'kafkajs'
 import { ORDER_PLACED } from '../schemas/event.ts'
 import { timeOfToken } from './change-stream.ts'
 import { deadline } from './deadline.ts'
+import { publishedUntilMs } from './handover.ts'
 import { createIdSet, type IdSet } from './id-set.ts'
 import type { Logger } from './log.ts'
 import { toRecordIfOrder, type OrderDocument, type OrderRecord } from './models.ts'
 import { readOrderIds } from './order-ids.ts'
 import type { Checkpoint } from './relay-topics.ts'
+import type { Shard } from './shards.ts'
 import type { TopicIdentity } from './topic-identity.ts'
 import { readRanges, topicRanges } from './topic-reader.ts'
 import { judge, MARGIN_MS, msOf, type Verdict } from './verdict.ts'
@@ -46,6 +48,8 @@ export interface ReconciliationOptions {
   collection: Collection<OrderDocument>
   kafka: Kafka
   topic: string
+  /** Whose orders are compared. */
+  shard: Shard
   /** The last known position. Everything before it is on the topic, or was. */
   known: Checkpoint
   /** It is Kafka's own, so nothing behind it was published either; a copy may be older than what was published. */
@@ -63,12 +67,12 @@ export interface ReconciliationOptions {
 }
 
 /** @returns the checkpoint that it committed at its end; undefined if `signal` aborted before */
-export async function reconcile ({ db, collection, kafka, topic, known, exact, identity, commit, unknowable = 'wait', log, observe, signal, idsMax = IDS_MAX }: ReconciliationOptions): Promise<Checkpoint | undefined> {
+export async function reconcile ({ db, collection, kafka, topic, shard, known, exact, identity, commit, unknowable = 'wait', log, observe, signal, idsMax = IDS_MAX }: ReconciliationOptions): Promise<Checkpoint | undefined> {
   const startMs = (known.operationTime?.t ?? timeOfToken(known.token!)) * 1000
   const firstMs = startMs - MARGIN_MS
   const readFromMs = firstMs - MARGIN_MS
   const earlier = known.reconciling
-  const reconciling = earlier ?? { since: Date.now(), topicSince: identity.since, notBefore: (exact ? startMs : Date.parse(known.at)) + MARGIN_MS }
+  const reconciling = earlier ?? { since: Date.now(), topicSince: identity.since, notBefore: (exact ? publishedUntilMs(known) : Date.parse(known.at)) + MARGIN_MS }
   const counts = { compared: 0, sent: 0, skipped: 0 }
 
   /** Compares all orders, as many at a time as there is room for. @returns just behind which time of the cluster the stream goes on */
@@ -81,13 +85,13 @@ export async function reconcile ({ db, collection, kafka, topic, known, exact, i
       // stream goes on; as MongoDB knows the past for five minutes only, that moment comes when the old ones are done.
       const before = at === undefined ? idBefore((await clusterTime()).getHighBits() * 1000 - MARGIN_MS) : undefined
       const ids = createIdSet(idsMax)
-      await readOrderIds({ db, collection: collection.collectionName, range: { after, before }, at, set: ids, signal })
+      await readOrderIds({ db, collection: collection.collectionName, shard, range: { after, before }, at, set: ids, signal })
       if (signal.aborted) return undefined
       if (ids.size > 0) {
         const ranges = await topicRanges(kafka, topic, readFromMs)
         await readRanges({ kafka, topic, ranges, signal, onRecord: (record) => { if (tellsOfOrder(record)) ids.mark(String(record.key)) } })
         counts.compared += ids.size
-        await handle(ids, await judge({ kafka, topic, identity, readFromMs, earlier, notBefore: reconciling.notBefore }))
+        await handle(ids, await judge({ kafka, topic, identity, shards: shard.of, readFromMs, earlier, notBefore: reconciling.notBefore }))
         last = ids.last()!
         after = new ObjectId(last)
       }

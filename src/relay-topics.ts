@@ -2,6 +2,7 @@ import type { ITopicConfig, Kafka, Message } from 'kafkajs'
 import { randomUUID } from 'node:crypto'
 import { within } from './deadline.ts'
 import type { ResumeToken } from './change-stream.ts'
+import { WHOLE, type Shard } from './shards.ts'
 import type { TopicIdentity } from './topic-identity.ts'
 
 /*
@@ -11,11 +12,23 @@ import type { TopicIdentity } from './topic-identity.ts'
 
 export interface TopicSettings { topic: string, partitions: number, replicationFactor: number }
 
-export interface RelayNames { checkpointTopic: string, checkpointKey: string, transactionalId: string }
+export interface RelayNames { checkpointTopic: string, database: string, checkpointKey: string, transactionalId: string }
 
-/** Derived from topic and database, so that deployments which share a Kafka cluster neither fence each other nor read each other's checkpoints. */
-export function relayNames (topic: string, database: string): RelayNames {
-  return { checkpointTopic: `${topic}.checkpoints`, checkpointKey: database, transactionalId: `${topic}.relay.${database}` }
+/**
+ * Derived from topic and database, so that deployments which share a Kafka cluster neither fence each other nor read each other's
+ * checkpoints. A database's name has neither dots nor blanks, and a relay of all orders has the names from before there were shards.
+ */
+export function relayNames (topic: string, database: string, { index, of }: Shard = WHOLE): RelayNames {
+  const checkpointTopic = `${topic}.checkpoints`
+  const transactionalId = `${topic}.relay.${database}`
+  if (of === 1) return { checkpointTopic, database, checkpointKey: database, transactionalId }
+  return { checkpointTopic, database, checkpointKey: `${database} ${index}/${of}`, transactionalId: `${transactionalId}.${index}-of-${of}` }
+}
+
+/** Of whoever changes the number of shards, see src/layout-change.ts. */
+export function layoutNames (topic: string, database: string): RelayNames {
+  const { checkpointTopic, transactionalId } = relayNames(topic, database)
+  return { checkpointTopic, database, checkpointKey: `${database} layout`, transactionalId: `${transactionalId}.layout` }
 }
 
 /** How far the relay is. The lease carries a copy, written lazily, for others to see and for when the topic is lost. */
@@ -32,7 +45,12 @@ export interface Checkpoint {
    * not go on before it has ended. Orders younger than `notBefore` were not published when it began. All in ms since 1970.
    */
   reconciling?: { since: number, topicSince: number, notBefore: number }
+  /** What earlier shards have published beyond this position. */
+  handovers?: Handover[]
 }
+
+/** Where the shards of an earlier layout ended, as resume tokens, see src/handover.ts. */
+export interface Handover { shards: number, ends: string[] }
 
 export function checkpointMessage ({ checkpointKey }: RelayNames, checkpoint: Checkpoint): Message {
   return { key: checkpointKey, value: JSON.stringify(checkpoint) }
@@ -70,57 +88,6 @@ export async function prepareTopics (kafka: Kafka, { topic, partitions, replicat
     return await within(ADMIN_MS_MAX, 'Kafka\'s answer about the topics', prepare())
   } finally {
     await admin.disconnect().catch(() => {})
-  }
-}
-
-/** Most recent records first: the checkpoint is among the last few, unless many deployments share the topic. */
-const WINDOWS = [200, 20_000, Infinity]
-const READ_MS_MAX = 60_000
-
-/** @returns the last checkpoint before `marker`, which must have been committed; undefined if there is none */
-export async function readCheckpoint (kafka: Kafka, names: RelayNames, marker: Message): Promise<Checkpoint | undefined> {
-  const admin = kafka.admin()
-  try {
-    await admin.connect()
-    const [{ low, high } = { low: '0', high: '0' }] = await admin.fetchTopicOffsets(names.checkpointTopic)
-    for (const window of WINDOWS) {
-      const start = Math.max(Number(low), Number(high) - window)
-      const checkpoint = await readFrom(kafka, names, marker, start)
-      if (checkpoint !== undefined || start === Number(low)) return checkpoint
-    }
-    return undefined
-  } finally {
-    await admin.disconnect().catch(() => {})
-  }
-}
-
-async function readFrom (kafka: Kafka, { checkpointTopic, checkpointKey }: RelayNames, marker: Message, offset: number): Promise<Checkpoint | undefined> {
-  // A group of its own: one that a dead leader is still a member of would wait for its session to end.
-  const groupId = `${checkpointTopic}.${randomUUID()}`
-  const consumer = kafka.consumer({ groupId, allowAutoTopicCreation: false, maxWaitTimeInMs: 100 })
-  let last: Checkpoint | undefined
-  const read = async (): Promise<void> => {
-    await consumer.connect()
-    await consumer.subscribe({ topic: checkpointTopic, fromBeginning: true })
-    await new Promise<void>((resolve, reject) => {
-      consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error))
-      consumer.run({
-        autoCommit: false,
-        eachMessage: async ({ message }) => {
-          const key = String(message.key)
-          if (key === marker.key && String(message.value) === marker.value) resolve()
-          else if (key === checkpointKey && message.value !== null) last = JSON.parse(String(message.value))
-        }
-      }).catch(reject)
-      consumer.seek({ topic: checkpointTopic, partition: 0, offset: String(offset) })
-    })
-  }
-  try {
-    await within(READ_MS_MAX, 'the relay\'s checkpoint', read())
-    return last
-  } finally {
-    await within(ADMIN_MS_MAX, 'the end of the checkpoint reader', consumer.disconnect()).catch(() => {})
-    forgetGroup(kafka, groupId) // nobody waits for it
   }
 }
 

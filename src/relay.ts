@@ -3,14 +3,20 @@ import { MongoServerError, type Collection, type Db, type Document, type Timesta
 import type { Kafka } from 'kafkajs'
 import { HISTORY_LOST, type ChangeBatch, type ChangeStreamReader } from './change-stream.ts'
 import { orAborted } from './deadline.ts'
+import { objectOf, recordsOf } from './event-encoding.ts'
+import { beyond, TokensDiffer, wasPublished } from './handover.ts'
 import { openOrderEventsProducer, type EventRecord, type OrderEventsProducer } from './kafka.ts'
+import { isLive, layoutIn, type Layout } from './layout.ts'
+import type { LayoutKeeper } from './layout-change.ts'
 import type { Lease } from './lease.ts'
 import type { Logger } from './log.ts'
-import { recordsOf } from './event-encoding.ts'
 import type { OrderDocument } from './models.ts'
 import { openOrderStream } from './order-stream.ts'
 import { reconcile, type ReconciliationObserver, type ReconciliationOptions } from './reconciliation.ts'
-import { checkpointMessage, fenceMarker, prepareTopics, readCheckpoint, relayNames, type Checkpoint, type TopicSettings } from './relay-topics.ts'
+import { checkpointIn, readRecords } from './relay-records.ts'
+import { checkpointMessage, fenceMarker, prepareTopics, relayNames, type Checkpoint, type Handover, type TopicSettings } from './relay-topics.ts'
+import { WHOLE, type Shard } from './shards.ts'
+import { createComplaints, createTerms, type TermsOptions } from './terms.ts'
 import { afterWriting, identifyTopic, type TopicIdentity } from './topic-identity.ts'
 
 /*
@@ -36,8 +42,6 @@ const BUSY_PACE_MS = 40
 const AWAIT_MS = 1_000
 /** An idle deployment's token must not age out of the oplog. */
 const IDLE_CHECKPOINT_MS = 60_000
-const RETRY_MS_FIRST = 250
-const RETRY_MS_MAX = 5_000
 const COMPLAIN_MS = 60_000
 
 export interface RelayObserver extends ReconciliationObserver {
@@ -46,12 +50,16 @@ export interface RelayObserver extends ReconciliationObserver {
   published: (events: number, seconds: number) => void
 }
 
-export interface RelayOptions extends Pick<ReconciliationOptions, 'unknowable' | 'idsMax'> {
+export interface RelayOptions extends Pick<ReconciliationOptions, 'unknowable' | 'idsMax'>, Partial<Pick<TermsOptions, 'attempt' | 'released' | 'complain'>> {
   db: Db
   collection: Collection<OrderDocument>
   kafka: Kafka
   topic: TopicSettings
   lease: Lease
+  /** Which orders it publishes; all by default. */
+  shard?: Shard
+  /** Says whether there are as many shards as this relay takes for granted. Without it nobody ever changes their number. */
+  layout?: LayoutKeeper
   /** Where to start when there is no checkpoint: before the first order of this service. */
   origin: Timestamp
   log: Logger
@@ -63,10 +71,10 @@ export interface RelayOptions extends Pick<ReconciliationOptions, 'unknowable' |
 export type Relay = ReturnType<typeof createRelay>
 
 export function createRelay (options: RelayOptions) {
-  const { db, collection, kafka, topic, lease, origin, log, observe, idleCheckpointMs = IDLE_CHECKPOINT_MS } = options
-  const names = relayNames(topic.topic, db.databaseName)
-  const stopping = new AbortController()
-  let running: Promise<void> | undefined
+  const { db, collection, kafka, topic, lease, shard = WHOLE, layout: keeper, origin, log, observe, idleCheckpointMs = IDLE_CHECKPOINT_MS } = options
+  const { attempt, released, complain = createComplaints(log) } = options
+  const names = relayNames(topic.topic, db.databaseName, shard)
+  const shown = shard.of === 1 ? {} : { shard: `${shard.index}/${shard.of}` }
   let position: Checkpoint | undefined
   let identity: TopicIdentity
   let leads = false
@@ -74,97 +82,77 @@ export function createRelay (options: RelayOptions) {
   /** The checkpoint that the oplog does not reach back to. */
   let lost: Checkpoint | undefined
   let lastOrderId: string | undefined
-  let complainedAt = -Infinity
   let comparedAt = -Infinity
+  const terms = createTerms({ lease, attempt, released, complain, lead, position: () => position, ended })
 
-  async function run (): Promise<void> {
-    let failures = 0
-    while (!stopping.signal.aborted) {
-      try {
-        await term()
-        failures = 0
-      } catch (error) {
-        failures = progressed ? 1 : failures + 1
-        complain(error as Error, failures)
-      }
-      position = undefined
-      progressed = false
-      await delay(Math.min(RETRY_MS_FIRST * 2 ** failures, RETRY_MS_MAX), undefined, { signal: stopping.signal }).catch(() => {})
-    }
-  }
-
-  /** A Kafka that is away for an hour is one fact, not one for each try; and one that was just started needs a second try. */
-  function complain (error: Error, failures: number): void {
-    log.debug({ err: error }, 'the relay stopped')
-    if (failures < 2 || performance.now() - complainedAt < COMPLAIN_MS) return
-    complainedAt = performance.now()
-    log.warn({ reason: error.message }, 'the relay tries again; until it succeeds events wait in MongoDB')
-  }
-
-  /** One leadership, from getting the lease to losing it. */
-  async function term (): Promise<void> {
-    const until = await lease.acquire(stopping.signal)
-    if (until === undefined) return
-    const over = new AbortController()
-    const signal = AbortSignal.any([over.signal, stopping.signal])
-    const held = lease.hold(until, signal, () => position).finally(() => over.abort())
-    try {
-      await lead(signal)
-    } finally {
-      setLeads(false)
-      over.abort()
-      await held
-      await lease.release(position)
-    }
-  }
-
-  function setLeads (now: boolean): void {
-    leads = now
-    observe.leader(now)
+  function ended (): boolean {
+    const got = progressed
+    position = undefined
+    progressed = false
+    return got
   }
 
   async function lead (signal: AbortSignal): Promise<void> {
+    const other = await publishAll(signal)
+    if (other !== undefined) await keeper?.settle(other, signal)
+  }
+
+  /** @returns the layout, if it is not the one that this relay takes for granted */
+  async function publishAll (signal: AbortSignal): Promise<Layout | undefined> {
     const partitions = await prepareTopics(kafka, topic, names)
     const marker = fenceMarker(names)
     let producer: OrderEventsProducer | undefined
     let stream: ChangeStreamReader<Buffer> | undefined
     let start: Checkpoint | undefined
     try {
-      producer = await openOrderEventsProducer({ kafka, ...names, topic: topic.topic, partitions, marker })
-      start = await startingPlace(producer, await readCheckpoint(kafka, names, marker), signal)
-      if (start === undefined || signal.aborted) return
-      stream = await openOrderStream(db, collection.collectionName, start, BATCH_EVENTS_MAX)
+      producer = await openOrderEventsProducer({ kafka, ...names, topic: topic.topic, partitions, shards: shard.of, marker })
+      const records = await readRecords(kafka, names, marker, (records) => isLive(records, names))
+      const layout = isLive(records, names) ? undefined : await keeper?.current(layoutIn(records, topic.topic, names))
+      if (layout !== undefined && (layout.shards !== shard.of || layout.changingTo !== undefined)) return layout
+      start = await startingPlace(producer, checkpointIn(records, names), signal, layout?.first ?? true)
+      if (start === undefined || signal.aborted) return undefined
+      stream = await openOrderStream(db, collection.collectionName, start, BATCH_EVENTS_MAX, shard)
       lastOrderId = start.orderId
-      log.info({ topic: topic.topic, checkpoint: start.token && start.at }, 'the relay leads')
+      log.info({ topic: topic.topic, ...shown, checkpoint: start.token && start.at }, 'the relay leads')
       setLeads(true)
-      await follow(producer, stream, signal)
+      await follow(producer, stream, start, signal)
+      return undefined
     } catch (error) {
-      if (error instanceof MongoServerError && error.code === HISTORY_LOST) {
+      if (isLost(error)) {
         lost = start
-        throw new Error('the oplog no longer reaches back to the relay\'s checkpoint: make it larger', { cause: error })
+        throw new Error(error instanceof TokensDiffer ? error.message : 'the oplog no longer reaches back to the relay\'s checkpoint: make it larger', { cause: error })
       }
       throw error
     } finally {
+      setLeads(false)
       await Promise.all([producer?.close(), stream?.close()])
     }
   }
 
+  function setLeads (now: boolean): void {
+    if (leads === now) return
+    leads = now
+    observe.leader(now)
+  }
+
   /** The checkpoint, if the stream can go on there; else the one at the end of a reconciliation, undefined if that was called off. */
-  async function startingPlace (producer: OrderEventsProducer, checkpoint: Checkpoint | undefined, signal: AbortSignal): Promise<Checkpoint | undefined> {
+  async function startingPlace (producer: OrderEventsProducer, checkpoint: Checkpoint | undefined, signal: AbortSignal, mayBeFirst: boolean): Promise<Checkpoint | undefined> {
     const known = checkpoint ?? await lease.position() as Checkpoint | undefined
+    if (known === undefined && !mayBeFirst) throw new Error(`the checkpoint ${names.checkpointKey} is gone from the topic ${names.checkpointTopic}, and so is its copy in MongoDB: bring one of them back`)
     identity = await identifyTopic(kafka, topic.topic, known?.topic, known === undefined)
     const from = known ?? { operationTime: { t: origin.getHighBits(), i: origin.getLowBits() }, at: new Date(0).toISOString() }
     if (lost?.at !== from.at && from.reconciling === undefined && (checkpoint !== undefined || known === undefined)) return from
     const isNews = performance.now() - comparedAt > COMPLAIN_MS
     if (isNews) comparedAt = performance.now()
-    log[isNews ? 'warn' : 'debug']({ topic: topic.topic, since: from.at, lost: checkpoint === undefined ? 'checkpoint' : 'oplog' }, 'the relay can\'t go on where it was and compares the orders with the topic')
+    log[isNews ? 'warn' : 'debug']({ topic: topic.topic, ...shown, since: from.at, lost: checkpoint === undefined ? 'checkpoint' : 'oplog' }, 'the relay can\'t go on where it was and compares the orders with the topic')
     const commitHere = (records: EventRecord[], reached: Checkpoint): Promise<void> => commit(producer, records, reached)
-    return await reconcile({ ...options, topic: topic.topic, known: from, exact: checkpoint !== undefined, identity, commit: commitHere, signal })
+    return await reconcile({ ...options, topic: topic.topic, shard, known: from, exact: checkpoint !== undefined, identity, commit: commitHere, signal })
   }
 
   /** A backlog is fetched ahead while it is published; otherwise the events of some ms go together. */
-  async function follow (producer: OrderEventsProducer, stream: ChangeStreamReader<Buffer>, signal: AbortSignal): Promise<void> {
+  async function follow (producer: OrderEventsProducer, stream: ChangeStreamReader<Buffer>, start: Checkpoint, signal: AbortSignal): Promise<void> {
     let committedAt = performance.now()
+    let { handovers = [] } = start
     let next = stream.next(AWAIT_MS)
     while (!signal.aborted) {
       const batch = await orAborted(next, signal)
@@ -173,7 +161,7 @@ export function createRelay (options: RelayOptions) {
       if (backlog) next = stream.next(AWAIT_MS)
       const began = performance.now()
       if (batch.events.length > 0 || performance.now() - committedAt > idleCheckpointMs) {
-        await publish(producer, batch)
+        handovers = await publish(producer, batch, handovers)
         committedAt = performance.now()
       }
       if (backlog) continue
@@ -183,11 +171,22 @@ export function createRelay (options: RelayOptions) {
     }
   }
 
-  async function publish (producer: OrderEventsProducer, { events, token }: ChangeBatch<Buffer>): Promise<void> {
-    const records = recordsOf(events, unknownOrder)
+  /** @returns what still matters behind this batch of what others have published */
+  async function publish (producer: OrderEventsProducer, { events, token }: ChangeBatch<Buffer>, handovers: Handover[]): Promise<Handover[]> {
+    const untold = handovers.length === 0 ? events : events.filter((event) => !toldBefore(event, handovers))
+    const records = recordsOf(untold, unknownOrder)
     for (const { key } of records) if (lastOrderId === undefined || key > lastOrderId) lastOrderId = key
-    await commit(producer, records, { token, ...(lastOrderId === undefined ? {} : { orderId: lastOrderId }), at: new Date().toISOString() })
+    const left = beyond(handovers, { token })
+    await commit(producer, records, {
+      token, ...(lastOrderId === undefined ? {} : { orderId: lastOrderId }), at: new Date().toISOString(), ...(left.length === 0 ? {} : { handovers: left })
+    })
     progressed = true
+    return left
+  }
+
+  function toldBefore (event: Buffer, handovers: Handover[]): boolean {
+    const { _id, fullDocument } = objectOf(event)
+    return wasPublished(_id, String(fullDocument._id), handovers)
   }
 
   async function commit (producer: OrderEventsProducer, records: EventRecord[], reached: Checkpoint): Promise<void> {
@@ -203,18 +202,18 @@ export function createRelay (options: RelayOptions) {
   }
 
   return {
-    start (): void {
-      running ??= run()
-    },
+    start: terms.start,
 
     /** Finishes the transaction at hand and gives the lease back. */
-    async stop (): Promise<void> {
-      stopping.abort()
-      await running
-    },
+    stop: terms.stop,
 
     get leads (): boolean { return leads },
 
     get position (): Checkpoint | undefined { return leads ? position : undefined }
   }
+}
+
+/** Only a comparison with the topic helps: the oplog was overwritten, or an upgrade gave its events other tokens in the midst of a handover. */
+function isLost (error: unknown): boolean {
+  return error instanceof TokensDiffer || (error instanceof MongoServerError && error.code === HISTORY_LOST)
 }

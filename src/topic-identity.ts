@@ -13,6 +13,8 @@ export interface TopicIdentity {
   since: number
   /** For each partition the offset behind the last known record. A topic that ends before it is another one. */
   ends: number[]
+  /** When the number of shards last changed, in ms since 1970: records from before lie where that of then put them, see src/partition.ts. */
+  movedAt?: number
 }
 
 /** What a transaction wrote to a partition of the event topic. */
@@ -33,7 +35,7 @@ export async function identifyTopic (kafka: Kafka, topic: string, known: TopicId
     for (const { partition, high } of await admin.fetchTopicOffsets(topic)) ends[partition] = Number(high)
     const isSame = known !== undefined && known.clusterId === clusterId && known.ends.length === ends.length &&
       known.ends.every((end, partition) => end <= ends[partition]!)
-    return { clusterId, since: isFirst ? 0 : isSame ? known.since : Date.now(), ends }
+    return { ...known, clusterId, since: isFirst ? 0 : isSame ? known.since : Date.now(), ends }
   }
   try {
     return await within(ANSWER_MS_MAX, 'Kafka\'s answer about the topic', ask())

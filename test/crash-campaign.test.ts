@@ -15,12 +15,15 @@ const SHORT: Campaign = {
   seed: 1,
   replicas: 3,
   perSecond: 30,
+  shards: 1,
   faults: ['kill-leader', 'kill-primary', 'kill-kafka', 'kill-redis', 'stop-leader', 'die-before-commit', 'disk-full'].map(faultNamed),
   say: (line) => t.comment(line),
   firstPort: 14_100
 }
 
 t.afterEach(endAll)
+// What is stopped for taking too long must not leave services behind.
+process.once('SIGTERM', () => { endAll().finally(() => process.exit(1)) })
 
 t.test('nothing is lost and nothing is told twice, whatever dies', async (t) => {
   const { facts, findings, recoveries } = await runCampaign(SHORT)

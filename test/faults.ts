@@ -9,7 +9,7 @@ import type { Test } from 'tap'
 import { startLocalParts, type Part, type PartName } from '../local/index.ts'
 import type { Settings } from '../schemas/settings.ts'
 import type { ReceivedOrderEvent } from '../src/kafka.ts'
-import { aNewOrder, eventually, newNamespace, settingsFor } from './helper.ts'
+import { aNewOrder, eventually, newNamespace, parts, settingsFor } from './helper.ts'
 
 /*
  * What tests of failures need beside test/helper.ts: parts of their own, which they may break, the service as a process of its
@@ -180,6 +180,39 @@ export function storedIds (told: Pick<Told, 'status' | 'text'>[]): string[] {
   return told.filter(({ status }) => status === 201).map(({ text }) => JSON.parse(text)._id)
 }
 
+export interface PlainRecord { partition: number, offset: string, key: string }
+
+/** What a subscriber with kafkajs as it comes is shown of committed records, in a process of its own, as this one's kafkajs is patched. */
+export function subscribePlainly (t: Test, topic: string, brokers = parts.kafkaBrokers): PlainRecord[] {
+  const child = spawn(process.execPath, ['test/plain-subscriber.js', brokers, topic], { env: { PATH: process.env.PATH }, stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => child.kill('SIGKILL'))
+  const records: PlainRecord[] = []
+  const seen = new Set<string>()
+  let rest = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    const lines = (rest + text).split('\n')
+    rest = lines.pop()!
+    for (const line of lines) {
+      const [partition, offset, key] = line.split(' ') as [string, string, string]
+      const place = `${partition} ${offset}`
+      if (!seen.has(place)) records.push({ partition: Number(partition), offset, key }) // it comes again after a rebalance
+      seen.add(place)
+    }
+  })
+  return records
+}
+
+/** A subscriber with kafkajs as it comes is shown the same records as ours, each once. To be asked when ours has seen all. */
+export async function assertSeenPlainly (t: Test, plain: PlainRecord[], { events }: Collected): Promise<void> {
+  await eventually(() => plain.length >= events.length, 60_000, 'as many records')
+  const places = (records: { partition: number, offset: string, key: string }[]): string[] => records.map(({ partition, offset, key }) => `${partition} ${offset} ${key}`).sort()
+  const ours = new Set(places(events.map(({ event, ...place }) => ({ ...place, key: event.orderId }))))
+  const told = new Set(events.map(({ event }) => event.orderId))
+  const theirs = places(plain.filter(({ key }) => told.has(key))) // it may be ahead
+  t.strictSame(theirs.filter((place) => !ours.has(place)), [], 'kafkajs as it comes shows no aborted record')
+  t.equal(theirs.length, ours.size)
+}
+
 interface Collected { events: ReceivedOrderEvent[] }
 
 /**
@@ -203,14 +236,14 @@ export async function eventCounts ({ events }: Collected, url: string, partition
 }
 
 /** Each order that MongoDB holds is on the topic once, and nothing else is; and what the senders were told is stored. */
-export async function assertExactlyOnce (t: Test, { client, namespace, ids, collected, url }: {
-  client: MongoClient, namespace: string, ids: string[], collected: Collected, url: string
+export async function assertExactlyOnce (t: Test, { client, namespace, ids, collected, url, partitions }: {
+  client: MongoClient, namespace: string, ids: string[], collected: Collected, url: string, partitions?: number
 }): Promise<void> {
   const orders = client.db(namespace).collection('orders')
   const stored = new Set((await orders.find({}, { projection: { _id: 1 }, readConcern: 'majority' }).toArray()).map(({ _id }) => String(_id)))
   t.strictSame(ids.filter((id) => !stored.has(id)), [], 'each 201 is in MongoDB')
   t.equal(new Set(ids).size, ids.length, 'each 201 is an order of its own')
-  const counts = await eventCounts(collected, url)
+  const counts = await eventCounts(collected, url, partitions)
   t.strictSame([...stored].filter((id) => !counts.has(id)), [], 'no event is missing')
   t.strictSame([...counts].filter(([id, count]) => count !== 1 || !stored.has(id)), [], 'no event came twice or without its order')
 }

@@ -1,10 +1,13 @@
 import type { Db, Document, Timestamp } from 'mongodb'
 import { HISTORY_LOST, openChangeStream, type StreamPosition } from '../src/change-stream.ts'
 import { deadline } from '../src/deadline.ts'
-import { leaseName, originName, RELAY_COLLECTION, type LeaseDocument, type OriginDocument } from '../src/lease.ts'
+import { endOf } from '../src/handover.ts'
+import { layoutOr, type Layout } from '../src/layout.ts'
+import { leaseName, originName, positions, RELAY_COLLECTION, type LeaseDocument, type OriginDocument } from '../src/lease.ts'
 import { writtenByUs } from '../src/models.ts'
 import { positionOf } from '../src/order-stream.ts'
 import type { Checkpoint } from '../src/relay-topics.ts'
+import { shardsOf } from '../src/shards.ts'
 import { CannotRun } from './cannot-run.ts'
 
 /*
@@ -26,23 +29,31 @@ export interface RelayProgress {
   /** Orders from before it were never for this topic; undefined when no service has used this topic yet. */
   origin: Timestamp | undefined
   reached: Checkpoint | undefined
+  /** Among how many relays the orders are divided. */
+  shards: number
+  /** Records of orders from before this time, in ms since 1970, may lie where another number of shards put them. */
+  movedAt: number
 }
 
 /** What the relay has left in MongoDB: a copy of its checkpoint that is a few seconds old at most, and written after it was committed. */
 export async function relayProgress (db: Db, topic: string): Promise<RelayProgress> {
-  const collection = db.collection<LeaseDocument & OriginDocument>(RELAY_COLLECTION)
   const { operationTime } = await db.command({ ping: 1 }, deadline(ANSWER_MS_MAX))
-  const lease = await collection.findOne({ _id: leaseName(topic) }, { readConcern: 'majority', ...deadline(ANSWER_MS_MAX) })
-  const origin = (await collection.findOne({ _id: originName(topic) }, { readConcern: 'majority', ...deadline(ANSWER_MS_MAX) }))?.operationTime
-  const reached = lease?.position as Checkpoint | undefined
+  const layout = await layoutOr(undefined, db.collection(RELAY_COLLECTION), topic)
+  const copies = await positions(db.collection<LeaseDocument>(RELAY_COLLECTION), shardsOf(layout.shards).map((shard) => leaseName(topic, shard))) as (Checkpoint | undefined)[]
+  const origin = (await db.collection<OriginDocument>(RELAY_COLLECTION).findOne({ _id: originName(topic) }, { readConcern: 'majority', ...deadline(ANSWER_MS_MAX) }))?.operationTime
   // Who has never seen this topic will start no earlier than now.
-  return { position: progressOf(reached, origin ?? operationTime), origin, reached }
+  return progressOf(copies, layout, origin, origin ?? operationTime)
 }
 
-/** @throws CannotRun while the relay itself compares the orders with the topic */
-export function progressOf (reached: Checkpoint | undefined, origin: Timestamp): StreamPosition {
-  if (reached?.reconciling !== undefined) throw new CannotRun('the relay is just comparing the orders with the topic: wait until it has ended')
-  return reached === undefined ? { startAtOperationTime: origin } : positionOf(reached)
+/**
+ * Where the shard is that is least far: what another one has told beyond it only counts as what is yet to be told.
+ * @throws CannotRun while the relay itself compares the orders with the topic
+ */
+export function progressOf (checkpoints: (Checkpoint | undefined)[], { shards, first }: Layout, origin: Timestamp | undefined, beginning: Timestamp): RelayProgress {
+  if (checkpoints.some((checkpoint) => checkpoint?.reconciling !== undefined)) throw new CannotRun('the relay is just comparing the orders with the topic: wait until it has ended')
+  const [reached] = checkpoints.sort((one, other) => one === undefined ? -1 : other === undefined ? 1 : endOf(one) < endOf(other) ? -1 : 1)
+  const movedAt = first === true ? 0 : Math.max(...checkpoints.map((checkpoint) => checkpoint?.topic?.movedAt ?? checkpoint?.topic?.since ?? Infinity))
+  return { position: reached === undefined ? { startAtOperationTime: beginning } : positionOf(reached), origin, reached, shards, movedAt }
 }
 
 /** Hands over the id of each order between `position` and the present: all that was inserted before this call. */

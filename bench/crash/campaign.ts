@@ -36,6 +36,8 @@ export interface Campaign {
   seed: number
   replicas: number
   perSecond: number
+  /** RELAY_SHARDS of each service. */
+  shards: number
   /** Each as often as it is to come. */
   faults: Fault[]
   bug?: Bug | undefined
@@ -47,14 +49,14 @@ export interface Campaign {
 
 export interface Result { facts: Facts, findings: Finding[], recoveries: Recovery[], ms: number }
 
-export async function runCampaign ({ dir, seed, replicas: count, perSecond, faults, bug, say, firstPort = FIRST_PORT }: Campaign): Promise<Result> {
+export async function runCampaign ({ dir, seed, replicas: count, perSecond, shards, faults, bug, say, firstPort = FIRST_PORT }: Campaign): Promise<Result> {
   const begun = performance.now()
   await endPartsIn(dir)
   await rm(dir, { recursive: true, force: true })
   // Of their own, so that what the load decides does not depend on how many faults there were.
   const [random, loadRandom] = [createRandom(seed), createRandom(seed + 1)]
   const cluster = await startCluster(dir, 'quick')
-  const replicas = await startReplicas({ dir, count, urls: cluster.urls, imports: ['trigger', ...(bug === undefined ? [] : [bug.name])].map(preloaded), firstPort })
+  const replicas = await startReplicas({ dir, count, urls: cluster.urls, settings: { RELAY_SHARDS: String(shards) }, imports: ['trigger', ...(bug === undefined ? [] : [bug.name])].map(preloaded), firstPort })
   await replicas.leader()
   const follower = await followTopic(cluster.urls.kafka)
   const urls = replicas.all.map(({ url }) => url)

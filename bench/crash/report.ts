@@ -8,11 +8,11 @@ import type { Fault } from './faults.ts'
 const EXAMPLES_MAX = 5
 
 /** As Markdown, for docs/reliability.md. */
-export function report ({ seed, replicas, perSecond, faults }: Campaign, { facts, findings, recoveries, ms }: Result): string {
+export function report ({ seed, replicas, shards, perSecond, faults }: Campaign, { facts, findings, recoveries, ms }: Result): string {
   const attempts = facts.operations.flatMap((operation) => operation.attempts)
   const of = (outcome: string): string => round(attempts.filter((attempt) => attempt.outcome === outcome).length)
   const acknowledged = new Set(attempts.flatMap((attempt) => attempt.outcome === 'created' ? [attempt.id] : [])).size
-  return `Seed ${seed}, ${faults.length} faults one after the other, ${replicas} replicas, ${perSecond} POST/s, ${round(ms / 1000)} s on ${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), ${round(totalmem() / 2 ** 30)} GiB, Node ${process.version}
+  return `Seed ${seed}, ${faults.length} faults one after the other, ${replicas} replicas, ${shards === 1 ? '' : `${shards} shards, `}${perSecond} POST/s, ${round(ms / 1000)} s on ${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), ${round(totalmem() / 2 ** 30)} GiB, Node ${process.version}
 
 | what | count |
 |---|---|

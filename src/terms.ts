@@ -1,0 +1,82 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Attempt, Lease } from './lease.ts'
+import type { Logger } from './log.ts'
+import type { Checkpoint } from './relay-topics.ts'
+
+/* The dull loop around a relay: get the lease, lead as long as it lasts, and after an error begin again from the start. */
+
+const RETRY_MS_FIRST = 250
+const RETRY_MS_MAX = 5_000
+const COMPLAIN_MS = 60_000
+
+export interface TermsOptions {
+  lease: Lease
+  /** Makes a try to get the lease. */
+  attempt?: Attempt | undefined
+  /** The lease was given back. */
+  released?: (() => void) | undefined
+  /** Resolves when `signal` aborts or there is nothing to lead. */
+  lead: (signal: AbortSignal) => Promise<void>
+  position: () => Checkpoint | undefined
+  /** A term is over. @returns whether it got anywhere */
+  ended: () => boolean
+  complain: Complain
+}
+
+export type Complain = ReturnType<typeof createComplaints>
+
+/** A Kafka that is away for an hour is one fact, not one for each try or shard; and one that was just started needs a second try. */
+export function createComplaints (log: Logger) {
+  let complainedAt = -Infinity
+  return function complain (error: Error, failures: number): void {
+    log.debug({ err: error }, 'the relay stopped')
+    if (failures < 2 || performance.now() - complainedAt < COMPLAIN_MS) return
+    complainedAt = performance.now()
+    log.warn({ reason: error.message }, 'the relay tries again; until it succeeds events wait in MongoDB')
+  }
+}
+
+export function createTerms ({ lease, attempt, released = () => {}, lead, position, ended, complain }: TermsOptions) {
+  const stopping = new AbortController()
+  let running: Promise<void> | undefined
+
+  async function run (): Promise<void> {
+    let failures = 0
+    while (!stopping.signal.aborted) {
+      let error: Error | undefined
+      await term().catch((reason) => { error = reason })
+      const progressed = ended()
+      failures = error === undefined ? 0 : progressed ? 1 : failures + 1
+      if (error !== undefined) complain(error, failures)
+      await delay(Math.min(RETRY_MS_FIRST * 2 ** failures, RETRY_MS_MAX), undefined, { signal: stopping.signal }).catch(() => {})
+    }
+  }
+
+  /** One leadership, from getting the lease to losing it. */
+  async function term (): Promise<void> {
+    const until = await lease.acquire(stopping.signal, attempt)
+    if (until === undefined) return
+    const over = new AbortController()
+    const signal = AbortSignal.any([over.signal, stopping.signal])
+    const held = lease.hold(until, signal, position).finally(() => over.abort())
+    try {
+      await lead(signal)
+    } finally {
+      over.abort()
+      await held
+      await lease.release(position())
+      released()
+    }
+  }
+
+  return {
+    start (): void {
+      running ??= run()
+    },
+
+    async stop (): Promise<void> {
+      stopping.abort()
+      await running
+    }
+  }
+}
