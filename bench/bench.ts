@@ -27,9 +27,9 @@ import { medianOf, type Results } from './report/results.ts'
 const MEASUREMENTS: Measurement[] = [POSTS_64, POSTS_256, OPEN_LOOP, MIXED, GET_HOT, GET_UNIFORM, GET_COLD, LIST, LIST_MILLION, LAG, DRAIN, START, IDLE]
 const DIR = resolve('.local', 'bench')
 const PARTS = join(DIR, 'parts')
-/** Half as long as what is measured, and never less than code takes to be compiled. */
-const WARM_UP_SHARE = 0.5
-const WARM_UP_SECONDS_MIN = 1
+/** As long as V8 and Kafka's JVM take to compile most of what matters: POSTs grow by a tenth between the second and the tenth second. */
+const WARM_UP_SECONDS = 4
+const WARM_UP_SECONDS_QUICK = 1
 
 const interrupted = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -40,7 +40,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 }
 
 const { rounds, seconds, quick, write, measurements } = chosen()
-const warmUpSeconds = Math.max(WARM_UP_SECONDS_MIN, seconds * WARM_UP_SHARE)
+const warmUpSeconds = quick ? WARM_UP_SECONDS_QUICK : WARM_UP_SECONDS
 const begun = performance.now()
 const load = loadavg()[0]!.toFixed(1)
 const header = [

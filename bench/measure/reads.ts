@@ -8,6 +8,7 @@ import { withTrial } from './trial.ts'
 const CONNECTIONS = 64
 const ORDERS = 10_000
 const HOT_ORDERS = 100
+const WARM_UP_READS = 3 * ORDERS
 const POST_SHARE = 0.1
 const EVERYONE: Contestant['kind'][] = ['service', 'peer', 'ceiling']
 
@@ -55,8 +56,8 @@ export const GET_COLD: Measurement = {
   title: `GET of ${ORDERS.toLocaleString('en')} orders, each once, caches empty`,
   kinds: ALL_ORDERS,
   quick: true,
-  run: (stage, contestant) => withTrial(stage, contestant, { orders: 2 * ORDERS }, async (trial) => {
-    await trial.readEach(CONNECTIONS, ORDERS, 2 * ORDERS)
+  run: (stage, contestant) => withTrial(stage, contestant, { orders: ORDERS + WARM_UP_READS }, async (trial) => {
+    await trial.readEach(CONNECTIONS, ORDERS, ORDERS + WARM_UP_READS)
     const cpuBefore = cpuSeconds(trial.process.pid)
     const result = await trial.readEach(CONNECTIONS, 0, ORDERS)
     return {
