@@ -15,6 +15,8 @@ export interface ChangeBatch<E extends Document = Document> {
   events: E[]
   /** Where the next batch starts: save it once the events are dealt with. */
   token: ResumeToken
+  /** The cluster's time at which the server answered. */
+  operationTime: Timestamp | undefined
 }
 
 /** The server answers within the awaited time; more than this beyond it means that it hangs. */
@@ -56,9 +58,9 @@ export async function openChangeStream<E extends Document = Document> ({ db, col
     return batchOf(await cursor.open({ aggregate: collection, pipeline: [{ $changeStream: { ...at } }, ...pipeline], cursor: { batchSize } }))
   }
 
-  function batchOf ({ documents, postBatchResumeToken }: CursorBatch<E>): ChangeBatch<E> {
+  function batchOf ({ documents, postBatchResumeToken, operationTime }: CursorBatch<E>): ChangeBatch<E> {
     token = postBatchResumeToken!
-    return { events: documents, token }
+    return { events: documents, token, operationTime }
   }
 
   async function read (awaitMs: number): Promise<ChangeBatch<E>> {

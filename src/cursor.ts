@@ -1,4 +1,4 @@
-import { Long, type ClientSessionOptions, type Db, type Document } from 'mongodb'
+import { Long, type ClientSessionOptions, type Db, type Document, type Timestamp } from 'mongodb'
 import { within } from './deadline.ts'
 import { toLong } from './models.ts'
 
@@ -6,6 +6,8 @@ export interface CursorBatch<D extends Document = Document> {
   documents: D[]
   /** Of a change stream: where the batch after this one starts. */
   postBatchResumeToken: Document | undefined
+  /** The cluster's time at which the server answered. */
+  operationTime: Timestamp | undefined
 }
 
 export type Cursor<D extends Document = Document> = ReturnType<typeof createCursor<D>>
@@ -25,9 +27,9 @@ export function createCursor<D extends Document = Document> ({ db, collection, r
   let id = Long.ZERO
 
   async function command (body: Document, waitMs: number): Promise<CursorBatch<D>> {
-    const { cursor } = await within(answerMsMax + waitMs, 'MongoDB\'s answer', db.command(body, raw ? { session, fieldsAsRaw: RAW_FIELDS } : { session }))
+    const { cursor, operationTime } = await within(answerMsMax + waitMs, 'MongoDB\'s answer', db.command(body, raw ? { session, fieldsAsRaw: RAW_FIELDS } : { session }))
     id = toLong(cursor.id)
-    return { documents: cursor.firstBatch ?? cursor.nextBatch, postBatchResumeToken: cursor.postBatchResumeToken }
+    return { documents: cursor.firstBatch ?? cursor.nextBatch, postBatchResumeToken: cursor.postBatchResumeToken, operationTime }
   }
 
   return {

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { MongoServerError, Timestamp, type Db } from 'mongodb'
-import { HISTORY_LOST, openChangeStream, type ChangeStreamReader, type StreamPosition } from './change-stream.ts'
+import { HISTORY_LOST, openChangeStream, timeOfToken, type ChangeBatch, type ChangeStreamReader, type StreamPosition } from './change-stream.ts'
 import type { Logger } from './log.ts'
 import type { OrderReads } from './order-reads.ts'
 import type { RedisTier } from './redis-tier.ts'
@@ -14,11 +14,12 @@ import type { RedisTier } from './redis-tier.ts'
 const BATCH_EVENTS_MAX = 1_000
 const AWAIT_MS = 1_000
 const RETRY_MS = 1_000
+const LAG_SECONDS_MAX = 1
 
 export interface InvalidationOptions {
   db: Db
   collectionName: string
-  reads: Pick<OrderReads, 'invalidate'>
+  reads: Pick<OrderReads, 'invalidate' | 'upToDate' | 'forgetAll'>
   redis: RedisTier | undefined
   redisTtlSeconds: number
   /** The collection was dropped or renamed. */
@@ -43,6 +44,7 @@ export function createInvalidation ({ db, collectionName, reads, redis, redisTtl
           position = undefined
           historySeconds = 0
           redis?.distrust()
+          reads.forgetAll()
         }
         await delay(RETRY_MS, undefined, { signal: stopping.signal }).catch(() => {})
       }
@@ -59,6 +61,7 @@ export function createInvalidation ({ db, collectionName, reads, redis, redisTtl
       batchSize: BATCH_EVENTS_MAX,
       onDrop: () => {
         redis?.distrust() // no event tells which orders went
+        reads.forgetAll()
         onDrop()
       }
     })
@@ -75,11 +78,18 @@ export function createInvalidation ({ db, collectionName, reads, redis, redisTtl
   async function read (stream: ChangeStreamReader): Promise<void> {
     // A short wait at first: no event within it means that the past is dealt with.
     for (let awaitMs = 10; !stopping.signal.aborted; awaitMs = AWAIT_MS) {
-      const { events, token } = await stream.next(awaitMs)
+      const batch = await stream.next(awaitMs)
+      const { events, token } = batch
       if (events.length > 0) await reads.invalidate(events.map(({ documentKey }) => String(documentKey._id)))
       else redis?.trust()
+      if (isUpToDate(batch)) reads.upToDate()
       position = { startAfter: token }
     }
+  }
+
+  /** A stream that lags behind a busy oplog answers too, with a token from before. */
+  function isUpToDate ({ token, operationTime }: ChangeBatch): boolean {
+    return operationTime !== undefined && timeOfToken(token) >= operationTime.getHighBits() - LAG_SECONDS_MAX
   }
 
   /** The cluster's time less some seconds, but not before what the oplog holds: that would be refused as lost history. */

@@ -14,8 +14,12 @@ import type { RedisTier } from './redis-tier.ts'
  * and a write to the socket. Misses of one id share one flight, misses of one moment share one MGET and one `$in`.
  */
 
-/** With the stream's invalidation as the first means, this bounds what a replica may serve after a fix by hand: 5 s are promised. */
+/** What bounds the age of an entry while nobody follows the changes: 5 s are promised for a fix by hand. */
 const TTL_MS = 4_000
+/** While they are followed an order is taken out when it changes. All the same it is fetched again from time to time. */
+const FOLLOWED_TTL_MS = 60_000
+/** Without a word for so long from who follows the changes, some may have been missed. */
+const WORD_MS_MAX = 3_000
 /** What an entry costs beside its bytes: key, list links, Buffer header. */
 const ENTRY_BYTES = 250
 const READ_MS_MAX = 5_000
@@ -31,7 +35,9 @@ export function createOrderReads ({ collection, redis, bytesMax, observe }: {
   const cache = bytesMax === 0
     ? undefined
     : new LRUCache<string, Buffer>({ maxSize: bytesMax, maxEntrySize: bytesMax, sizeCalculation: (json) => json.length + ENTRY_BYTES, ttl: TTL_MS })
+  /** One that is taken out while it flies may bring what was there before a change: it isn't kept. */
   const flights = new Map<string, Promise<Buffer | undefined>>()
+  let wordAt = -Infinity
   const writeOrder = bsonToJson(OrderSchema)
   const out = new JsonBuffer()
   const misses = createBatcher<string, Buffer | undefined>({
@@ -71,14 +77,36 @@ export function createOrderReads ({ collection, redis, bytesMax, observe }: {
     }))
   }
 
-  async function fly (id: string): Promise<Buffer | undefined> {
-    try {
-      const json = await misses.submit(id)
-      if (json !== undefined) cache?.set(id, json)
-      return json
-    } finally {
+  /** Asked at each look-up, not by a timer: in a process that stood still both would be late. */
+  function followed (): boolean {
+    if (performance.now() - wordAt <= WORD_MS_MAX) return true
+    if (wordAt !== -Infinity) forgetAll()
+    return false
+  }
+
+  function forgetAll (): void {
+    wordAt = -Infinity
+    cache?.clear()
+    flights.clear()
+  }
+
+  function forget (ids: string[]): void {
+    for (const id of ids) {
+      cache?.delete(id)
       flights.delete(id)
     }
+  }
+
+  function fly (id: string, ttl: number): Promise<Buffer | undefined> {
+    const isCounted = (): boolean => flights.get(id) === flight
+    const flight = misses.submit(id).then((json) => {
+      if (json !== undefined && isCounted()) cache?.set(id, json, { ttl })
+      return json
+    }).finally(() => {
+      if (isCounted()) flights.delete(id)
+    })
+    flights.set(id, flight)
+    return flight
   }
 
   return {
@@ -87,18 +115,14 @@ export function createOrderReads ({ collection, redis, bytesMax, observe }: {
      * @returns the serialised order, at once when this process has it; undefined when there is none
      */
     find (id: string): Buffer | Promise<Buffer | undefined> {
+      const ttl = followed() ? FOLLOWED_TTL_MS : TTL_MS
       const cached = cache?.get(id)
       if (cached !== undefined) {
         observe.cache('process', 1, 0)
         return cached
       }
       observe.cache('process', 0, 1)
-      let flight = flights.get(id)
-      if (flight === undefined) {
-        flight = fly(id)
-        flights.set(id, flight)
-      }
-      return flight
+      return flights.get(id) ?? fly(id, ttl)
     },
 
     /** A new order is likely to be read soon, and its bytes are at hand. */
@@ -106,10 +130,20 @@ export function createOrderReads ({ collection, redis, bytesMax, observe }: {
       cache?.set(id, json)
     },
 
+    /** These have changed. Redis is told before the process forgets them for good: else a look-up in between could bring them back. */
     async invalidate (ids: string[]): Promise<void> {
-      for (const id of ids) cache?.delete(id)
+      forget(ids)
       await redis?.invalidate(ids)
-    }
+      forget(ids)
+    },
+
+    /** All changes up to now, or a second ago, were told to `invalidate`. */
+    upToDate (): void {
+      wordAt = performance.now()
+    },
+
+    /** Changes were missed for good. */
+    forgetAll
   }
 }
 

@@ -127,6 +127,8 @@ export function createOrders ({ db, collection, redis, cacheBytesMax, idempotenc
     get inFlight (): number { return commits.items },
     find: reads.find,
     invalidate: reads.invalidate,
+    upToDate: reads.upToDate,
+    forgetAll: reads.forgetAll,
     list: createOrderLists({ collection, listsMax: limits.listsMax, shed: () => observe.shed('lists') })
   }
 }

@@ -11,6 +11,9 @@ import { aNewOrder, eventually, metric, newNamespace, parts, post, startService 
  * fails here, without a clock.
  */
 
+/** More than an order is kept without somebody who follows the changes. */
+const LONGER_MS = 4_500
+
 /** A service and, from `count` on, what it sends. Its database's profiler sees every command. */
 async function startCounted (t: Test, settings = {}) {
   const namespace = newNamespace()
@@ -88,6 +91,16 @@ t.test('a hot GET asks nobody', async (t) => {
   for (let i = 0; i < 5; i++) await getAll(service.url, ids)
   t.strictSame(await service.mongoCommands(), [])
   t.equal(service.redisCommands('mget'), 0)
+})
+
+t.test('nor does one that is hot for longer, while the changes are followed', async (t) => {
+  const service = await startCounted(t)
+  const ids = await postMany(service.url, 20)
+  await eventually(async () => { // what was kept before the stream of changes was open runs out once
+    service.count()
+    for (const end = performance.now() + LONGER_MS; performance.now() < end;) await getAll(service.url, ids)
+    return (await service.mongoCommands()).length === 0 && service.redisCommands('mget') === 0
+  }, 30_000, 'a time without look-ups')
 })
 
 t.test('cold GETs of one moment share one MGET and one find, and fill Redis for the other replicas', async (t) => {

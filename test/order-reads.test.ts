@@ -1,0 +1,80 @@
+import t, { type Test } from 'tap'
+import { createOrderReads, type CacheTier } from '../src/order-reads.ts'
+import { toDocument, type OrderDocument } from '../src/models.ts'
+import { connectMongo } from './faults.ts'
+import { aNewOrder, eventually, newNamespace, parts } from './helper.ts'
+
+/** What is promised for a fix made by hand. */
+const SHOWS_MS_MAX = 5_000
+const TRACEPARENT = `00-${'1'.repeat(32)}-${'2'.repeat(16)}-01`
+
+async function startReads (t: Test) {
+  const collection = (await connectMongo(t, parts.mongoUrl)).db(newNamespace()).collection<OrderDocument>('orders')
+  const order = toDocument(aNewOrder, TRACEPARENT)
+  const id = order._id.toHexString()
+  await collection.insertOne(order)
+  let fetched = 0
+  const observe = { cache: (tier: CacheTier, hits: number) => { if (tier === 'mongodb') fetched += hits } }
+  const reads = createOrderReads({ collection, redis: undefined, bytesMax: 1_000_000, observe })
+  return {
+    id,
+    reads,
+    userOf: async (): Promise<string> => JSON.parse(String(await reads.find(id))).userId,
+    fix: () => collection.updateOne({ _id: order._id }, { $set: { userId: 'fixed' } }, { writeConcern: { w: 'majority' } }),
+    get fetched (): number { return fetched }
+  }
+}
+
+t.test('an order is kept for as long as somebody follows the changes', async (t) => {
+  const service = await startReads(t)
+  service.reads.upToDate()
+  await service.userOf()
+  const began = performance.now()
+  await eventually(async () => {
+    service.reads.upToDate()
+    t.ok(service.reads.find(service.id) instanceof Buffer)
+    return performance.now() - began > SHOWS_MS_MAX
+  })
+  t.equal(service.fetched, 1)
+  await service.fix()
+  await service.reads.invalidate([service.id])
+  t.equal(await service.userOf(), 'fixed')
+})
+
+t.test('a fix of which nobody tells shows within 5 s', async (t) => {
+  for (const followed of ['never', 'no longer'] as const) {
+    await t.test(`the changes are ${followed} followed`, async (t) => {
+      const { reads, userOf, fix } = await startReads(t)
+      if (followed === 'no longer') reads.upToDate()
+      t.equal(await userOf(), aNewOrder.userId)
+      await fix()
+      await eventually(async () => await userOf() === 'fixed', SHOWS_MS_MAX, 'the fix')
+    })
+  }
+})
+
+t.test('what is changed while it is fetched is not kept', async (t) => {
+  for (const how of ['invalidate', 'forgetAll'] as const) {
+    const { id, reads } = await startReads(t)
+    reads.upToDate()
+    const fetching = reads.find(id)
+    if (how === 'invalidate') await reads.invalidate([id])
+    else reads.forgetAll()
+    t.ok(await fetching, 'who asked before gets what was there')
+    const again = reads.find(id)
+    t.notOk(again instanceof Buffer, how)
+    await again
+    t.ok(reads.find(id) instanceof Buffer, 'and then it is kept again')
+  }
+})
+
+t.test('after changes were missed nothing of before is served', async (t) => {
+  const { id, reads } = await startReads(t)
+  reads.upToDate()
+  await reads.find(id)
+  t.ok(reads.find(id) instanceof Buffer)
+  reads.forgetAll()
+  const again = reads.find(id)
+  t.notOk(again instanceof Buffer)
+  await again
+})
