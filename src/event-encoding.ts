@@ -54,7 +54,9 @@ function headersOf (encoded: Buffer): Buffer {
 
 const writeOrder = bsonToJson(OrderSchema)
 const json = new JsonBuffer()
-const out = new JsonBuffer()
+let out = new JsonBuffer()
+/** What a batch may have left behind; a large one must not keep its memory for ever. */
+const KEPT_BYTES_MAX = 8 * 1024 * 1024
 
 /**
  * @param events raw change events with nothing but `_id` and `fullDocument`
@@ -71,6 +73,7 @@ export function recordsOf (events: Buffer[], unknown: (document: Document) => vo
     ends.push(out.length)
   }
   const bytes = out.take()
+  if (out.bytes.length > KEPT_BYTES_MAX) out = new JsonBuffer()
   return keys.map((key, index) => typeof key === 'string' ? { key, value: null, encoded: bytes.subarray(ends[index - 1] ?? 0, ends[index]) } : key)
 }
 

@@ -12,7 +12,8 @@ import type { RedisTier } from './redis-tier.ts'
  */
 
 const BATCH_EVENTS_MAX = 1_000
-const AWAIT_MS = 1_000
+/** An answer says what was missed until it was asked for, so it must come well within the time in which one is expected. */
+const AWAIT_MS = 500
 const RETRY_MS = 1_000
 const LAG_SECONDS_MAX = 1
 
@@ -40,11 +41,11 @@ export function createInvalidation ({ db, collectionName, reads, redis, redisTtl
       } catch (error) {
         if (stopping.signal.aborted) return
         log.warn({ reason: (error as Error).message }, 'fixes made in MongoDB by hand show late: the stream of changes broke and is opened again')
+        reads.forgetAll() // another primary may answer first with what was before a change that the last one told of
         if (error instanceof MongoServerError && error.code === HISTORY_LOST) {
           position = undefined
           historySeconds = 0
           redis?.distrust()
-          reads.forgetAll()
         }
         await delay(RETRY_MS, undefined, { signal: stopping.signal }).catch(() => {})
       }
@@ -78,11 +79,12 @@ export function createInvalidation ({ db, collectionName, reads, redis, redisTtl
   async function read (stream: ChangeStreamReader): Promise<void> {
     // A short wait at first: no event within it means that the past is dealt with.
     for (let awaitMs = 10; !stopping.signal.aborted; awaitMs = AWAIT_MS) {
+      const asked = performance.now() // the answer may have waited while this process stood still
       const batch = await stream.next(awaitMs)
       const { events, token } = batch
       if (events.length > 0) await reads.invalidate(events.map(({ documentKey }) => String(documentKey._id)))
-      else redis?.trust()
-      if (isUpToDate(batch)) reads.upToDate()
+      else if (isUpToDate(batch)) redis?.trust()
+      if (isUpToDate(batch)) reads.upToDate(asked)
       position = { startAfter: token }
     }
   }

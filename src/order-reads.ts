@@ -19,7 +19,7 @@ const TTL_MS = 4_000
 /** While they are followed an order is taken out when it changes. All the same it is fetched again from time to time. */
 const FOLLOWED_TTL_MS = 60_000
 /** Without a word for so long from who follows the changes, some may have been missed. */
-const WORD_MS_MAX = 3_000
+const WORD_MS_MAX = 2_500
 /** What an entry costs beside its bytes: key, list links, Buffer header. */
 const ENTRY_BYTES = 250
 const READ_MS_MAX = 5_000
@@ -99,8 +99,9 @@ export function createOrderReads ({ collection, redis, bytesMax, observe }: {
 
   function fly (id: string, ttl: number): Promise<Buffer | undefined> {
     const isCounted = (): boolean => flights.get(id) === flight
+    const start = performance.now() // what comes may be as old as the question
     const flight = misses.submit(id).then((json) => {
-      if (json !== undefined && isCounted()) cache?.set(id, json, { ttl })
+      if (json !== undefined && isCounted()) cache?.set(id, json, { ttl, start })
       return json
     }).finally(() => {
       if (isCounted()) flights.delete(id)
@@ -137,9 +138,9 @@ export function createOrderReads ({ collection, redis, bytesMax, observe }: {
       forget(ids)
     },
 
-    /** All changes up to now, or a second ago, were told to `invalidate`. */
-    upToDate (): void {
-      wordAt = performance.now()
+    /** All changes up to `at` (performance.now()), but for those of the last two seconds before, were told to `invalidate`. */
+    upToDate (at: number): void {
+      wordAt = Math.max(wordAt, at)
     },
 
     /** Changes were missed for good. */

@@ -27,11 +27,11 @@ async function startReads (t: Test) {
 
 t.test('an order is kept for as long as somebody follows the changes', async (t) => {
   const service = await startReads(t)
-  service.reads.upToDate()
+  service.reads.upToDate(performance.now())
   await service.userOf()
   const began = performance.now()
   await eventually(async () => {
-    service.reads.upToDate()
+    service.reads.upToDate(performance.now())
     t.ok(service.reads.find(service.id) instanceof Buffer)
     return performance.now() - began > SHOWS_MS_MAX
   })
@@ -45,7 +45,7 @@ t.test('a fix of which nobody tells shows within 5 s', async (t) => {
   for (const followed of ['never', 'no longer'] as const) {
     await t.test(`the changes are ${followed} followed`, async (t) => {
       const { reads, userOf, fix } = await startReads(t)
-      if (followed === 'no longer') reads.upToDate()
+      if (followed === 'no longer') reads.upToDate(performance.now())
       t.equal(await userOf(), aNewOrder.userId)
       await fix()
       await eventually(async () => await userOf() === 'fixed', SHOWS_MS_MAX, 'the fix')
@@ -56,7 +56,7 @@ t.test('a fix of which nobody tells shows within 5 s', async (t) => {
 t.test('what is changed while it is fetched is not kept', async (t) => {
   for (const how of ['invalidate', 'forgetAll'] as const) {
     const { id, reads } = await startReads(t)
-    reads.upToDate()
+    reads.upToDate(performance.now())
     const fetching = reads.find(id)
     if (how === 'invalidate') await reads.invalidate([id])
     else reads.forgetAll()
@@ -70,7 +70,7 @@ t.test('what is changed while it is fetched is not kept', async (t) => {
 
 t.test('after changes were missed nothing of before is served', async (t) => {
   const { id, reads } = await startReads(t)
-  reads.upToDate()
+  reads.upToDate(performance.now())
   await reads.find(id)
   t.ok(reads.find(id) instanceof Buffer)
   reads.forgetAll()
