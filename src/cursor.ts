@@ -10,8 +10,6 @@ export interface CursorBatch<D extends Document = Document> {
   operationTime: Timestamp | undefined
 }
 
-export type Cursor<D extends Document = Document> = ReturnType<typeof createCursor<D>>
-
 const RAW_FIELDS = { firstBatch: true, nextBatch: true }
 
 /**

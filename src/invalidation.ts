@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { MongoServerError, Timestamp, type Db } from 'mongodb'
 import { HISTORY_LOST, openChangeStream, timeOfToken, type ChangeBatch, type ChangeStreamReader, type StreamPosition } from './change-stream.ts'
 import type { Logger } from './log.ts'
+import { createLoop } from './loop.ts'
 import type { OrderReads } from './order-reads.ts'
 import type { RedisTier } from './redis-tier.ts'
 
@@ -29,17 +30,15 @@ export interface InvalidationOptions {
 }
 
 export function createInvalidation ({ db, collectionName, reads, redis, redisTtlSeconds, onDrop, log }: InvalidationOptions) {
-  const stopping = new AbortController()
-  let running: Promise<void> | undefined
   let position: StreamPosition | undefined
   let historySeconds = redis === undefined ? 0 : redisTtlSeconds
 
-  async function run (): Promise<void> {
-    while (!stopping.signal.aborted) {
+  async function run (stopping: AbortSignal): Promise<void> {
+    while (!stopping.aborted) {
       try {
-        await follow()
+        await follow(stopping)
       } catch (error) {
-        if (stopping.signal.aborted) return
+        if (stopping.aborted) return
         log.warn({ reason: (error as Error).message }, 'fixes made in MongoDB by hand show late: the stream of changes broke and is opened again')
         reads.forgetAll() // another primary may answer first with what was before a change that the last one told of
         if (error instanceof MongoServerError && error.code === HISTORY_LOST) {
@@ -47,12 +46,12 @@ export function createInvalidation ({ db, collectionName, reads, redis, redisTtl
           historySeconds = 0
           redis?.distrust()
         }
-        await delay(RETRY_MS, undefined, { signal: stopping.signal }).catch(() => {})
+        await delay(RETRY_MS, undefined, { signal: stopping }).catch(() => {})
       }
     }
   }
 
-  async function follow (): Promise<void> {
+  async function follow (stopping: AbortSignal): Promise<void> {
     position ??= { startAtOperationTime: await operationTimeAgo(historySeconds) }
     const stream = await openChangeStream({
       db,
@@ -67,24 +66,25 @@ export function createInvalidation ({ db, collectionName, reads, redis, redisTtl
       }
     })
     const end = (): void => { stream.close() }
-    stopping.signal.addEventListener('abort', end, { once: true })
+    stopping.addEventListener('abort', end, { once: true })
     try {
-      await read(stream)
+      await read(stream, stopping)
     } finally {
-      stopping.signal.removeEventListener('abort', end)
-      if (!stopping.signal.aborted) await stream.close()
+      stopping.removeEventListener('abort', end)
+      if (!stopping.aborted) await stream.close()
     }
   }
 
-  async function read (stream: ChangeStreamReader): Promise<void> {
+  async function read (stream: ChangeStreamReader, stopping: AbortSignal): Promise<void> {
     // A short wait at first: no event within it means that the past is dealt with.
-    for (let awaitMs = 10; !stopping.signal.aborted; awaitMs = AWAIT_MS) {
+    for (let awaitMs = 10; !stopping.aborted; awaitMs = AWAIT_MS) {
       const asked = performance.now() // the answer may have waited while this process stood still
       const batch = await stream.next(awaitMs)
       const { events, token } = batch
+      const upToDate = isUpToDate(batch)
       if (events.length > 0) await reads.invalidate(events.map(({ documentKey }) => String(documentKey._id)))
-      else if (isUpToDate(batch)) redis?.trust()
-      if (isUpToDate(batch)) reads.upToDate(asked)
+      else if (upToDate) redis?.trust()
+      if (upToDate) reads.upToDate(asked)
       position = { startAfter: token }
     }
   }
@@ -103,13 +103,5 @@ export function createInvalidation ({ db, collectionName, reads, redis, redisTtl
     return oldest !== null && oldest.ts.getHighBits() >= wanted ? oldest.ts : new Timestamp({ t: wanted, i: 1 })
   }
 
-  return {
-    start (): void {
-      running ??= run()
-    },
-    async stop (): Promise<void> {
-      stopping.abort()
-      await running
-    }
-  }
+  return createLoop(run)
 }

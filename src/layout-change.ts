@@ -8,7 +8,7 @@ import { copyLayout, layoutIn, layoutMessage, layoutOr, leftMessage, sealMessage
 import { freeMs, layoutLeaseName, leaseName, type Lease, type LeaseDocument } from './lease.ts'
 import type { Logger } from './log.ts'
 import { checkpointIn, readRecords } from './relay-records.ts'
-import { checkpointMessage, fenceMarker, layoutNames, relayNames, type Checkpoint, type RelayNames, type TopicSettings } from './relay-topics.ts'
+import { checkpointGone, checkpointMessage, fenceMarker, layoutNames, relayNames, type Checkpoint, type RelayNames, type TopicSettings } from './relay-topics.ts'
 import { shardsOf, WHOLE, type Shard } from './shards.ts'
 import { identifyTopic } from './topic-identity.ts'
 
@@ -143,7 +143,7 @@ export function createLayoutKeeper ({ db, kafka, topic: { topic }, shards, lease
       const copied = await leaseOf(leaseName(topic, shard)).position() as Checkpoint | undefined
       if (copied !== undefined) return { checkpoint: copied, exact: false }
       if (mayBeFirst) return { checkpoint: await beginning(), exact: true }
-      throw new Error(`the checkpoint ${namesOf(shard).checkpointKey} is gone from the topic ${names.checkpointTopic}, and so is its copy in MongoDB: bring one of them back`)
+      throw checkpointGone(namesOf(shard))
     }))
   }
 

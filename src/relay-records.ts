@@ -74,8 +74,3 @@ export function checkpointIn (records: RelayRecords, { checkpointKey }: RelayNam
   const checkpoint: Checkpoint & { left?: true } | undefined = typeof value === 'string' ? JSON.parse(value) : undefined
   return checkpoint?.left === true ? undefined : checkpoint
 }
-
-/** @returns the last checkpoint before `marker`, which must have been committed; undefined if there is none */
-export async function readCheckpoint (kafka: Kafka, names: RelayNames, marker: Message): Promise<Checkpoint | undefined> {
-  return checkpointIn(await readRecords(kafka, names, marker, (records) => records.has(names.checkpointKey)), names)
-}

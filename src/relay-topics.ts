@@ -56,6 +56,11 @@ export function checkpointMessage ({ checkpointKey }: RelayNames, checkpoint: Ch
   return { key: checkpointKey, value: JSON.stringify(checkpoint) }
 }
 
+/** Nobody knows then what was published. */
+export function checkpointGone ({ checkpointTopic, checkpointKey }: RelayNames): Error {
+  return new Error(`the checkpoint ${checkpointKey} is gone from the topic ${checkpointTopic}, and so is its copy in MongoDB: bring one of them back`)
+}
+
 /** A record that says "everything before me is all there is". Its own key keeps compaction from mixing it up with a checkpoint. */
 export function fenceMarker ({ checkpointKey }: RelayNames): Message {
   return { key: `${checkpointKey} fence`, value: randomUUID() }

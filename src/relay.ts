@@ -14,7 +14,7 @@ import type { OrderDocument } from './models.ts'
 import { openOrderStream } from './order-stream.ts'
 import { reconcile, type ReconciliationObserver, type ReconciliationOptions } from './reconciliation.ts'
 import { checkpointIn, readRecords } from './relay-records.ts'
-import { checkpointMessage, fenceMarker, prepareTopics, relayNames, type Checkpoint, type Handover, type TopicSettings } from './relay-topics.ts'
+import { checkpointGone, checkpointMessage, fenceMarker, prepareTopics, relayNames, type Checkpoint, type Handover, type TopicSettings } from './relay-topics.ts'
 import { WHOLE, type Shard } from './shards.ts'
 import { createComplaints, createTerms, type TermsOptions } from './terms.ts'
 import { afterWriting, identifyTopic, type TopicIdentity } from './topic-identity.ts'
@@ -138,7 +138,7 @@ export function createRelay (options: RelayOptions) {
   /** The checkpoint, if the stream can go on there; else the one at the end of a reconciliation, undefined if that was called off. */
   async function startingPlace (producer: OrderEventsProducer, checkpoint: Checkpoint | undefined, signal: AbortSignal, mayBeFirst: boolean): Promise<Checkpoint | undefined> {
     const known = checkpoint ?? await lease.position() as Checkpoint | undefined
-    if (known === undefined && !mayBeFirst) throw new Error(`the checkpoint ${names.checkpointKey} is gone from the topic ${names.checkpointTopic}, and so is its copy in MongoDB: bring one of them back`)
+    if (known === undefined && !mayBeFirst) throw checkpointGone(names)
     identity = await identifyTopic(kafka, topic.topic, known?.topic, known === undefined)
     const from = known ?? { operationTime: { t: origin.getHighBits(), i: origin.getLowBits() }, at: new Date(0).toISOString() }
     if (lost?.at !== from.at && from.reconciling === undefined && (checkpoint !== undefined || known === undefined)) return from

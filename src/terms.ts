@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Attempt, Lease } from './lease.ts'
 import type { Logger } from './log.ts'
+import { createLoop } from './loop.ts'
 import type { Checkpoint } from './relay-topics.ts'
 
 /* The dull loop around a relay: get the lease, lead as long as it lasts, and after an error begin again from the start. */
@@ -37,27 +38,24 @@ export function createComplaints (log: Logger) {
 }
 
 export function createTerms ({ lease, attempt, released = () => {}, lead, position, ended, complain }: TermsOptions) {
-  const stopping = new AbortController()
-  let running: Promise<void> | undefined
-
-  async function run (): Promise<void> {
+  async function run (stopping: AbortSignal): Promise<void> {
     let failures = 0
-    while (!stopping.signal.aborted) {
+    while (!stopping.aborted) {
       let error: Error | undefined
-      await term().catch((reason) => { error = reason })
+      await term(stopping).catch((reason) => { error = reason })
       const progressed = ended()
       failures = error === undefined ? 0 : progressed ? 1 : failures + 1
       if (error !== undefined) complain(error, failures)
-      await delay(Math.min(RETRY_MS_FIRST * 2 ** failures, RETRY_MS_MAX), undefined, { signal: stopping.signal }).catch(() => {})
+      await delay(Math.min(RETRY_MS_FIRST * 2 ** failures, RETRY_MS_MAX), undefined, { signal: stopping }).catch(() => {})
     }
   }
 
   /** One leadership, from getting the lease to losing it. */
-  async function term (): Promise<void> {
-    const until = await lease.acquire(stopping.signal, attempt)
+  async function term (stopping: AbortSignal): Promise<void> {
+    const until = await lease.acquire(stopping, attempt)
     if (until === undefined) return
     const over = new AbortController()
-    const signal = AbortSignal.any([over.signal, stopping.signal])
+    const signal = AbortSignal.any([over.signal, stopping])
     const held = lease.hold(until, signal, position).finally(() => over.abort())
     try {
       await lead(signal)
@@ -69,14 +67,5 @@ export function createTerms ({ lease, attempt, released = () => {}, lead, positi
     }
   }
 
-  return {
-    start (): void {
-      running ??= run()
-    },
-
-    async stop (): Promise<void> {
-      stopping.abort()
-      await running
-    }
-  }
+  return createLoop(run)
 }

@@ -3,7 +3,7 @@ import type { Timestamp } from 'mongodb'
 import t, { type Test } from 'tap'
 import { createLease, type LeaseDocument } from '../src/lease.ts'
 import { createRelay } from '../src/relay.ts'
-import { readCheckpoint } from '../src/relay-records.ts'
+import { checkpointIn, readRecords } from '../src/relay-records.ts'
 import { relayNames, fenceMarker } from '../src/relay-topics.ts'
 import { assertExactlyOnce, connectMongo, failCommand, forkService, leads, startOwnPart } from './faults.ts'
 import { collectEvents, databaseUrl, eventually, newNamespace, parts, post, startService } from './helper.ts'
@@ -93,7 +93,7 @@ async function idleTokens (t: Test): Promise<{ token: unknown, later: unknown }>
   await producer.connect()
   await producer.send({ topic: names.checkpointTopic, messages: [marker] })
   await producer.disconnect()
-  t.ok((await readCheckpoint(kafka, names, marker))?.token, 'the checkpoint is on its topic')
+  t.ok(checkpointIn(await readRecords(kafka, names, marker), names)?.token, 'the checkpoint is on its topic')
   return { token, later }
 }
 
