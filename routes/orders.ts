@@ -1,10 +1,10 @@
-import { isAscii } from 'node:buffer'
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { NewOrderHeadersSchema, NewOrderSchema, OrderListSchema, OrderParamsSchema, OrderSchema } from '../schemas/order.ts'
 import { ProblemSchema } from '../schemas/problem.ts'
 import { OrderNotFound } from '../src/errors.ts'
+import type { OrderJson } from '../src/order-json.ts'
 import { traceparentOf } from '../src/traceparent.ts'
 import { refuseContentEncoding, takeUserIdFromHeader, unquoteIdempotencyKey } from './order-request.ts'
 
@@ -16,12 +16,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   const { orders } = app
   const [prefix, suffix] = app.settings.RESPONSE_ENVELOPE === 'result' ? ['{"result":', '}'] : ['', '']
   const [before, after] = [Buffer.from(prefix), Buffer.from(suffix)]
-  const envelope = (json: Buffer): Buffer => prefix === '' ? json : Buffer.concat([before, json, after])
 
-  function sendOrder (reply: FastifyReply, json: Buffer): void {
-    const body = envelope(json)
-    // node:http puts a string into the same chunk as the head, a Buffer into one of its own.
-    reply.type(JSON_TYPE).send(isAscii(body) ? body.toString('latin1') : body)
+  function envelope (json: OrderJson): OrderJson {
+    if (prefix === '') return json
+    return typeof json === 'string' ? prefix + json + suffix : Buffer.concat([before, json, after])
+  }
+
+  function sendOrder (reply: FastifyReply, json: OrderJson): void {
+    reply.type(JSON_TYPE).send(envelope(json))
   }
 
   function admit (_request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
@@ -45,7 +47,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   }, (request, reply) => {
     const id = request.params.id.toLowerCase()
     const found = orders.find(id)
-    const answer = (json: Buffer | undefined): void => {
+    const answer = (json: OrderJson | undefined): void => {
       if (json === undefined) throw new OrderNotFound(id)
       sendOrder(reply, json)
     }

@@ -22,9 +22,14 @@ export class JsonBuffer {
 
   /** A copy of what was written; the buffer is empty again. */
   take (): Buffer {
-    const taken = Buffer.from(this.bytes.subarray(0, this.length))
+    return Buffer.from(this.view())
+  }
+
+  /** What was written, up to the next write; the buffer is empty again. */
+  view (): Buffer {
+    const written = this.bytes.subarray(0, this.length)
     this.length = 0
-    return taken
+    return written
   }
 
   byte (value: number): void {

@@ -1,4 +1,3 @@
-import { LRUCache } from 'lru-cache'
 import { ObjectId, type Collection } from 'mongodb'
 import { OrderSchema } from '../schemas/order.ts'
 import { createBatcher } from './batcher.ts'
@@ -7,6 +6,8 @@ import { deadline } from './deadline.ts'
 import { StoreUnavailable } from './errors.ts'
 import { JsonBuffer } from './json-buffer.ts'
 import type { OrderDocument } from './models.ts'
+import { createOrderCache } from './order-cache.ts'
+import { fromBytes, type OrderJson } from './order-json.ts'
 import type { RedisTier } from './redis-tier.ts'
 
 /*
@@ -20,8 +21,6 @@ const TTL_MS = 4_000
 const FOLLOWED_TTL_MS = 60_000
 /** Without a word for so long from who follows the changes, some may have been missed. */
 const WORD_MS_MAX = 2_500
-/** What an entry costs beside its bytes: key, list links, Buffer header. */
-const ENTRY_BYTES = 250
 const READ_MS_MAX = 5_000
 
 export type CacheTier = 'process' | 'redis' | 'mongodb'
@@ -32,15 +31,13 @@ export type OrderReads = ReturnType<typeof createOrderReads>
 export function createOrderReads ({ collection, redis, bytesMax, observe }: {
   collection: Collection<OrderDocument>, redis: RedisTier | undefined, bytesMax: number, observe: ReadObserver
 }) {
-  const cache = bytesMax === 0
-    ? undefined
-    : new LRUCache<string, Buffer>({ maxSize: bytesMax, maxEntrySize: bytesMax, sizeCalculation: (json) => json.length + ENTRY_BYTES, ttl: TTL_MS })
+  const cache = bytesMax === 0 ? undefined : createOrderCache(bytesMax)
   /** One that is taken out while it flies may bring what was there before a change: it isn't kept. */
-  const flights = new Map<string, Promise<Buffer | undefined>>()
+  const flights = new Map<string, Promise<OrderJson | undefined>>()
   let wordAt = -Infinity
   const writeOrder = bsonToJson(OrderSchema)
   const out = new JsonBuffer()
-  const misses = createBatcher<string, Buffer | undefined>({
+  const misses = createBatcher<string, OrderJson | undefined>({
     run: load,
     inFlightMax: 4,
     besideMin: 1, // who waited for a batch that hangs in Redis would wait a second time
@@ -53,8 +50,8 @@ export function createOrderReads ({ collection, redis, bytesMax, observe }: {
     late: () => new StoreUnavailable()
   })
 
-  async function load (ids: string[]): Promise<PromiseSettledResult<Buffer | undefined>[]> {
-    const orders = await redis?.get(ids) ?? new Array<Buffer | undefined>(ids.length).fill(undefined)
+  async function load (ids: string[]): Promise<PromiseSettledResult<OrderJson | undefined>[]> {
+    const orders = await redis?.get(ids) ?? new Array<OrderJson | undefined>(ids.length).fill(undefined)
     const absent = ids.filter((_id, index) => orders[index] === undefined)
     if (redis?.usable === true) observe.cache('redis', ids.length - absent.length, absent.length)
     if (absent.length > 0) {
@@ -66,20 +63,20 @@ export function createOrderReads ({ collection, redis, bytesMax, observe }: {
     return orders.map((value) => ({ status: 'fulfilled', value }))
   }
 
-  async function fetchOrders (ids: string[]): Promise<Map<string, Buffer>> {
+  async function fetchOrders (ids: string[]): Promise<Map<string, OrderJson>> {
     const documents = await collection.find(
       { _id: { $in: ids.map((id) => new ObjectId(id)) } },
       { raw: true, readConcern: 'majority', batchSize: ids.length, ...deadline(READ_MS_MAX) }).toArray()
       .catch((cause) => { throw new StoreUnavailable({ cause }) }) as unknown as Buffer[]
     return new Map(documents.map((bson) => {
       writeOrder(bson, out)
-      return [idOf(bson), out.take()]
+      return [idOf(bson), fromBytes(out.view())]
     }))
   }
 
   /** Asked at each look-up, not by a timer: in a process that stood still both would be late. */
-  function followed (): boolean {
-    if (performance.now() - wordAt <= WORD_MS_MAX) return true
+  function followed (now: number): boolean {
+    if (now - wordAt <= WORD_MS_MAX) return true
     if (wordAt !== -Infinity) forgetAll()
     return false
   }
@@ -97,11 +94,11 @@ export function createOrderReads ({ collection, redis, bytesMax, observe }: {
     }
   }
 
-  function fly (id: string, ttl: number): Promise<Buffer | undefined> {
+  /** @param until what comes may be as old as the question, so its time counts from there */
+  function fly (id: string, until: number): Promise<OrderJson | undefined> {
     const isCounted = (): boolean => flights.get(id) === flight
-    const start = performance.now() // what comes may be as old as the question
     const flight = misses.submit(id).then((json) => {
-      if (json !== undefined && isCounted()) cache?.set(id, json, { ttl, start })
+      if (json !== undefined && isCounted()) cache?.set(id, json, until)
       return json
     }).finally(() => {
       if (isCounted()) flights.delete(id)
@@ -115,20 +112,21 @@ export function createOrderReads ({ collection, redis, bytesMax, observe }: {
      * @param id 24 lower-case hex digits
      * @returns the serialised order, at once when this process has it; undefined when there is none
      */
-    find (id: string): Buffer | Promise<Buffer | undefined> {
-      const ttl = followed() ? FOLLOWED_TTL_MS : TTL_MS
-      const cached = cache?.get(id)
+    find (id: string): OrderJson | Promise<OrderJson | undefined> {
+      const now = performance.now()
+      const ttl = followed(now) ? FOLLOWED_TTL_MS : TTL_MS
+      const cached = cache?.get(id, now)
       if (cached !== undefined) {
         observe.cache('process', 1, 0)
         return cached
       }
       observe.cache('process', 0, 1)
-      return flights.get(id) ?? fly(id, ttl)
+      return flights.get(id) ?? fly(id, now + ttl)
     },
 
     /** A new order is likely to be read soon, and its bytes are at hand. */
-    remember (id: string, json: Buffer): void {
-      cache?.set(id, json)
+    remember (id: string, json: OrderJson): void {
+      cache?.set(id, json, performance.now() + TTL_MS)
     },
 
     /** These have changed. Redis is told before the process forgets them for good: else a look-up in between could bring them back. */

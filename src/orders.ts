@@ -6,6 +6,7 @@ import { createIdempotency } from './idempotency.ts'
 import { createInsert, IdempotencyKeyTaken } from './insert.ts'
 import type { Logger } from './log.ts'
 import { serializeOrder, toDocument, toOrder, type OrderDocument } from './models.ts'
+import { fromText, type OrderJson } from './order-json.ts'
 import { createOrderLists } from './order-list.ts'
 import { createOrderReads, type ReadObserver } from './order-reads.ts'
 import { createPace } from './pace.ts'
@@ -47,7 +48,7 @@ export interface OrdersObserver extends ReadObserver {
 
 export interface CreatedOrder {
   id: string
-  json: Buffer
+  json: OrderJson
   /** The order was there already: its Idempotency-Key came before. */
   replayed: boolean
 }
@@ -107,7 +108,7 @@ export function createOrders ({ db, collection, redis, cacheBytesMax, idempotenc
       const document = toDocument(newOrder, traceparent, idempotencyKey)
       // Serialised before it is stored: an order that could not be shown must not be committed.
       const order = toOrder(document)
-      const json = Buffer.from(serializeOrder(order))
+      const json = fromText(serializeOrder(order))
       for (;;) {
         try {
           await commits.submit(document, json.length)

@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import { fromBytes, type OrderJson } from './order-json.ts'
 
 /*
  * The cache tier that all replicas share. It may only make things faster: Redis away, hung or flushed is a miss, never an error.
@@ -87,11 +88,11 @@ export function createRedisTier ({ redis, prefix, ttlSeconds }: { redis: Redis, 
     },
 
     /** @returns for each id the serialised order or undefined; undefined altogether when Redis can't be used */
-    async get (ids: string[]): Promise<(Buffer | undefined)[] | undefined> {
+    async get (ids: string[]): Promise<(OrderJson | undefined)[] | undefined> {
       if (!usable) return undefined
       try {
         const values = await redis.mgetBuffer(ids.map((id) => prefix + id))
-        return values.map((value) => value === null || value.length === 0 ? undefined : value)
+        return values.map((value) => value === null || value.length === 0 ? undefined : fromBytes(value))
       } catch {
         fail()
         return undefined
@@ -99,7 +100,7 @@ export function createRedisTier ({ redis, prefix, ttlSeconds }: { redis: Redis, 
     },
 
     /** Best effort, nobody waits for it. */
-    fill (entries: [id: string, json: Buffer][]): void {
+    fill (entries: [id: string, json: OrderJson][]): void {
       if (usable) pipelined(entries.map(([id, json]) => ['set', prefix + id, json, 'EX', ttlSeconds, 'NX'])).catch(fail)
     },
 
