@@ -25,6 +25,7 @@ const MORE: Record<string, string> = {
   hotP99IdleMs: 'p99 of hot GETs, idle, ms',
   hotP99BesideMs: 'p99 of hot GETs, beside the list, ms',
   allToldAfterMs: 'all events told after, ms',
+  startRssMegabytes: 'RSS 3 s after the start, MiB',
   rssMegabytes: 'RSS, MiB',
   cpuSecondsPer1000: 'CPU s per 1,000',
   generatorCores: 'generator, cores'
