@@ -130,6 +130,6 @@ export function createOrders ({ db, collection, redis, cacheBytesMax, idempotenc
     invalidate: reads.invalidate,
     upToDate: reads.upToDate,
     forgetAll: reads.forgetAll,
-    list: createOrderLists({ collection, listsMax: limits.listsMax, shed: () => observe.shed('lists') })
+    list: createOrderLists({ db, collection: collection.collectionName, listsMax: limits.listsMax, shed: () => observe.shed('lists') })
   }
 }

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import type { MongoClient } from 'mongodb'
 import t, { type Test } from 'tap'
-import { connectMongo, forkService, startOwnPart } from './faults.ts'
+import { connectMongo, failCommand, forkService, startOwnPart } from './faults.ts'
 import { aNewOrder, databaseUrl, eventually, newNamespace } from './helper.ts'
 
 const ORDERS = 20_000
@@ -91,6 +91,17 @@ t.test('readers that go away before the first byte leave no cursor behind', asyn
   }
   // What has arrived is begun all the same, and a first batch takes its time.
   await eventually(async () => await listCursors(client) === 0, 20_000, 'all cursors closed')
+})
+
+t.test('what fails once is tried again, as a primary may just have stepped down; what fails again is refused', async (t) => {
+  for (const [times, expected] of [[1, 200], [2, 503]] as const) {
+    for (const failure of [{ errorCode: 11600, closeConnection: false }, { closeConnection: true }]) {
+      await failCommand(t, client, ['find'], failure, { times })
+      const response = await fetch(service.url)
+      await response.body!.cancel()
+      t.equal(response.status, expected, `${times} times ${JSON.stringify(failure)}`)
+    }
+  }
 })
 
 t.test('a MongoDB that dies breaks the list off: nobody takes it for whole', async (t) => {
