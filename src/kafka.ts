@@ -1,12 +1,13 @@
-import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { Partitioners, type Kafka, type KafkaMessage, type Message, type RecordMetadata } from 'kafkajs'
-import { OrderEventHeadersSchema, OrderEventSchema, type OrderEvent, type OrderEventHeaders } from '../schemas/event.ts'
 import { within } from './deadline.ts'
 import './kafkajs-aborted.ts' // also for a subscriber with a Kafka client of its own
 import type { EncodedRecord } from './kafkajs-encoding.ts'
 import type { OrderRecord } from './models.ts'
 import { createPartitionOf } from './partition.ts'
+import { receive, type ReceivedOrderEvent } from './received-event.ts'
 import type { Written } from './topic-identity.ts'
+
+export type { ReceivedOrderEvent }
 
 /* Both ends of `order-events`: the producer, which the relay uses, and the consumer, for whoever subscribes. */
 
@@ -122,15 +123,6 @@ export function assertWritten (topicMessages: { topic: string, messages: Message
   }
 }
 
-/** An event as a subscriber gets it. */
-export interface ReceivedOrderEvent {
-  event: OrderEvent
-  /** CloudEvents attributes and traceparent. `ce_id` is the order's id: the key for deduplication. */
-  headers: OrderEventHeaders
-  partition: number
-  offset: string
-}
-
 export interface OrderEventsConsumerOptions {
   kafka: Kafka
   groupId: string
@@ -151,9 +143,6 @@ export interface OrderEventsConsumerOptions {
 /** New records end a fetch at once, but `stop` waits for the one at hand: by default that is up to 5 s. */
 const IDLE_FETCH_MS = 500
 
-const checkEvent = TypeCompiler.Compile(OrderEventSchema)
-const checkHeaders = TypeCompiler.Compile(OrderEventHeadersSchema)
-
 /**
  * A consumer of order events. It sees committed records only, each at least once; duplicates can only come from its own
  * restarts, as a crash after `onBatch` and before the commit delivers the batch again.
@@ -173,20 +162,26 @@ export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order
     })
   })
   joined.catch(() => {}) // it may crash before it is waited for
-  await consumer.connect()
-  await consumer.subscribe({ topic, fromBeginning })
-  await consumer.run({
-    eachBatch: async ({ batch }) => {
-      const events: ReceivedOrderEvent[] = []
-      for (const message of batch.messages) {
-        const received = receive(message, batch.partition)
-        if (typeof received === 'string') await onInvalid(message, batch.partition, received)
-        else events.push(received)
+  try {
+    await consumer.connect()
+    await consumer.subscribe({ topic, fromBeginning })
+    await consumer.run({
+      eachBatch: async ({ batch }) => {
+        const events: ReceivedOrderEvent[] = []
+        for (const message of batch.messages) {
+          const received = receive(message, batch.partition)
+          if (typeof received === 'string') await onInvalid(message, batch.partition, received)
+          else events.push(received)
+        }
+        if (events.length > 0) await onBatch(events)
       }
-      if (events.length > 0) await onBatch(events)
-    }
-  })
-  await joined
+    })
+    await joined
+  } catch (error) {
+    // Else its connections would keep the process alive.
+    await within(CLOSE_MS_MAX, 'the end of the consumer', consumer.disconnect()).catch(() => {})
+    throw error
+  }
   return {
     async stop (): Promise<void> {
       await consumer.stop()
@@ -197,21 +192,6 @@ export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order
 
 function throwUncaught (error: Error): void {
   queueMicrotask(() => { throw error })
-}
-
-/** @returns the event, or in words why the record is none */
-export function receive (message: KafkaMessage, partition: number): ReceivedOrderEvent | string {
-  let event: unknown
-  try {
-    event = JSON.parse(message.value?.toString() ?? '')
-  } catch {
-    return 'its value is not JSON'
-  }
-  const headers = Object.fromEntries(Object.entries(message.headers ?? {}).map(([name, value]) => [name, String(value)]))
-  if (!checkEvent.Check(event)) return `its value: ${checkEvent.Errors(event).First()?.path} ${checkEvent.Errors(event).First()?.message}`
-  if (!checkHeaders.Check(headers)) return `its headers: ${checkHeaders.Errors(headers).First()?.path} ${checkHeaders.Errors(headers).First()?.message}`
-  if (String(message.key) !== event.orderId || headers.ce_id !== event.orderId || event.payload._id !== event.orderId) return 'its key, ce_id and order id differ'
-  return { event, headers, partition, offset: message.offset }
 }
 
 async function rejectInvalid (message: KafkaMessage, partition: number, reason: string): Promise<void> {

@@ -3,8 +3,7 @@ import { createRequire } from 'node:module'
 /*
  * What cost the relay most, done with the same result in less time: a record is written into one buffer, where kafkajs makes an
  * encoder for each of its headers (23 against 3 µs for the record of an order). test/kafkajs-encoding.test.ts holds the bytes
- * against kafkajs' own. The function is replaced in the module cache, as kafkajs offers no other place; its only user,
- * protocol/requests/produce/v3/request.js, is loaded with the first record that is sent.
+ * against kafkajs' own. The function is replaced in the module cache, as kafkajs offers no other place.
  */
 
 export interface KafkajsRecord {
@@ -29,6 +28,8 @@ export interface Encoder { buf: Buffer, offset: number, readonly buffer: Buffer 
 const require = createRequire(import.meta.url)
 const EncoderClass = require('kafkajs/src/protocol/encoder.js') as { prototype: Encoder }
 const RECORD = 'kafkajs/src/protocol/recordBatch/record/v0/index.js'
+/** What encodes records, loaded with the first that is sent. */
+const USER = 'kafkajs/src/protocol/requests/produce/v3/request.js'
 
 /** kafkajs' own. It also takes what ours doesn't: keys and values that are no strings, several values of a header. */
 export const encodeRecordSlowly = require(RECORD) as (record: KafkajsRecord) => Encoder
@@ -133,4 +134,6 @@ function writeText (text: string): void {
   at += bytes
 }
 
+// kafkajs' own would write a record without a value for what was encoded elsewhere.
+if (require.cache[require.resolve(USER)] !== undefined) throw new Error('kafkajs has sent a record already: import src/kafkajs-encoding.ts before that')
 require.cache[require.resolve(RECORD)]!.exports = encodeRecord

@@ -69,7 +69,10 @@ export async function readRanges ({ kafka, topic, ranges, signal, onRecord, onPr
       if (signal.aborted) return stop()
       signal.addEventListener('abort', stop, { once: true })
       told = () => signal.removeEventListener('abort', stop)
-      consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error))
+      consumer.on(consumer.events.CRASH, ({ payload: { error, restart } }) => {
+        // A coordinator that has just started is still loading its groups; kafkajs then begins again by itself, from the first record.
+        if (!(restart && typeOf(error) === 'GROUP_LOAD_IN_PROGRESS')) reject(error)
+      })
       // It also comes for a batch that holds nothing but aborted records and the marks of transactions, so it tells the end.
       consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload: { partition, lastOffset } }) => {
         positions[partition] = Math.max(positions[partition]!, Number(lastOffset) + 1)
@@ -97,4 +100,9 @@ export async function readRanges ({ kafka, topic, ranges, signal, onRecord, onPr
     await within(ADMIN_MS_MAX, 'the end of the reader', consumer.disconnect()).catch(() => {})
     forgetGroup(kafka, groupId) // nobody waits for it
   }
+}
+
+/** Kafka's name for what kafkajs gave up for. */
+function typeOf (error: Error): string | undefined {
+  return (error.cause as { type?: string } | undefined)?.type
 }

@@ -159,3 +159,10 @@ t.test('who has stopped for good is heard of', async (t) => {
   await eventually(() => crashes.length > 0, 30_000, 'the crash')
   t.match(crashes, [{ message: 'it makes no sense to try again' }])
 })
+
+t.test('a start that fails leaves no connection behind', async (t) => {
+  const sockets = (): number => process.getActiveResourcesInfo().filter((resource) => resource === 'TCPSocketWrap').length
+  const before = sockets()
+  await t.rejects(startOrderEventsConsumer({ kafka, groupId: newNamespace(), topic: 'no name for a topic', onBatch: async () => {} }))
+  await eventually(() => sockets() <= before, 5_000, 'closed connections')
+})

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { NewOrder } from '../schemas/order.ts'
 import { aNewOrder, post, startService } from './helper.ts'
-import { receive } from '../src/kafka.ts'
+import { receive } from '../src/received-event.ts'
 import { isOrderDocument, toRecord, type OrderDocument } from '../src/models.ts'
 
 t.test('every order that the API accepts makes an event that the consumer accepts', async (t) => {

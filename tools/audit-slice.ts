@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { KafkaMessage } from 'kafkajs'
 import type { Document } from 'mongodb'
-import { receive } from '../src/kafka.ts'
+import { receive } from '../src/received-event.ts'
 import { isOrderDocument, serializeOrder, toOrder } from '../src/models.ts'
 import type { Order } from '../schemas/order.ts'
 import { createIdTable, DIFFERS, INVALID, LEGACY, PENDING, REPLAYED, sliceOf, STORED, TOLD, TOLD_TWICE } from './id-table.ts'
