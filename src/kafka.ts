@@ -152,13 +152,16 @@ const IDLE_FETCH_MS = 500
 export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order-events', fromBeginning = true, onBatch, onInvalid = rejectInvalid, onCrash = throwUncaught }: OrderEventsConsumerOptions) {
   const consumer = kafka.consumer({ groupId, readUncommitted: false, allowAutoTopicCreation: false, maxWaitTimeInMs: IDLE_FETCH_MS })
   let hasJoined = false
+  let hasEnded = false
   const joined = new Promise<void>((resolve, reject) => {
     consumer.on(consumer.events.GROUP_JOIN, () => {
       hasJoined = true
       resolve()
     })
     consumer.on(consumer.events.CRASH, ({ payload: { error, restart } }) => {
-      if (!restart) (hasJoined ? onCrash : reject)(error)
+      // One that crashes while it is stopped would begin again behind the end: its timer for that is set after this event.
+      if (hasEnded) setImmediate(() => consumer.stop().catch(() => {}))
+      else if (!restart) (hasJoined ? onCrash : reject)(error)
     })
   })
   joined.catch(() => {}) // it may crash before it is waited for
@@ -178,12 +181,14 @@ export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order
     })
     await joined
   } catch (error) {
+    hasEnded = true
     // Else its connections would keep the process alive.
     await within(CLOSE_MS_MAX, 'the end of the consumer', consumer.disconnect()).catch(() => {})
     throw error
   }
   return {
     async stop (): Promise<void> {
+      hasEnded = true
       await consumer.stop()
       await consumer.disconnect()
     }
