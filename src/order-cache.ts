@@ -1,3 +1,4 @@
+import { hashOf, wordOf } from './id-words.ts'
 import type { OrderJson } from './order-json.ts'
 
 /*
@@ -18,8 +19,6 @@ const STATE = 3
 const USED = 1
 /** 31 bits of ticks last for 6.8 years. */
 const TICK_MS = 100
-
-export type OrderCache = ReturnType<typeof createOrderCache>
 
 /**
  * Ids are 24 hex digits; times are ms of performance.now().
@@ -46,8 +45,7 @@ export function createOrderCache (bytesMax: number) {
   }
 
   function home (a: number, b: number, c: number): number {
-    const mixed = Math.imul(a, 0x85ebca6b) ^ Math.imul(b, 0xc2b2ae35) ^ Math.imul(c, 0x9e3779b1)
-    return (Math.imul(mixed ^ (mixed >>> 15), 0x2c1b3c6d) >>> 8) & mask
+    return hashOf(a, b, c) & mask
   }
 
   /** The slot that has the id, or the free one where it would be. */
@@ -61,7 +59,7 @@ export function createOrderCache (bytesMax: number) {
   }
 
   function find (id: string): number {
-    return slotOf(word(id, 0), word(id, 8), word(id, 16))
+    return slotOf(wordOf(id, 0), wordOf(id, 8), wordOf(id, 16))
   }
 
   function grow (): void {
@@ -130,7 +128,7 @@ export function createOrderCache (bytesMax: number) {
       if (count + 1 > LOAD_MAX * orders.length) grow()
       const slot = find(id)
       const at = slot * WORDS
-      for (let part = 0; part < STATE; part++) words[at + part] = word(id, part * 8)
+      for (let part = 0; part < STATE; part++) words[at + part] = wordOf(id, part * 8)
       words[at + STATE] = Math.max(1, Math.floor(until / TICK_MS)) << 1
       orders[slot] = json
       count++
@@ -149,14 +147,4 @@ export function createOrderCache (bytesMax: number) {
 
 function sizeOf (json: OrderJson): number {
   return json.length + ENTRY_BYTES
-}
-
-/** Eight hex digits of either case as a number of 32 bits. */
-function word (id: string, from: number): number {
-  let value = 0
-  for (let at = from; at < from + 8; at++) {
-    const code = id.charCodeAt(at)
-    value = (value << 4) | ((code & 15) + (code >> 6) * 9)
-  }
-  return value
 }

@@ -1,3 +1,5 @@
+import { hashOf, wordOf } from '../src/id-words.ts'
+
 /*
  * What is known of each order, by its id, in one flat table of numbers: 24 bytes an order, where a Map of strings takes 150 or
  * more. Its size is fixed when it is made (96 MiB at most, see SLICE_IDS_MAX), so the audit's memory doesn't grow with the
@@ -37,21 +39,17 @@ export function createIdTable (ids: number) {
 
   /** @returns the place of the id, or of the free slot where it belongs */
   function find (a: number, b: number, c: number): number {
-    let slot = (hash(a, b, c) >>> 8) & (slots - 1)
+    let slot = (hashOf(a, b, c) >>> 8) & (slots - 1)
     for (;; slot = (slot + 1) & (slots - 1)) {
       const at = slot * WORDS
       if (words[at + 5] === 0 || (words[at] === a && words[at + 1] === b && words[at + 2] === c)) return at
     }
   }
 
-  function parse (id: string): [number, number, number] {
-    return [Number.parseInt(id.slice(0, 8), 16), Number.parseInt(id.slice(8, 16), 16), Number.parseInt(id.slice(16), 16)]
-  }
-
   return {
     /** Adds bits to what is known of `id`, 24 hex digits. @returns what was known before */
     add (id: string, bits: number): number {
-      const [a, b, c] = parse(id)
+      const [a, b, c] = wordsOf(id)
       const at = find(a, b, c)
       const before = words[at + 5]!
       if (before === 0) {
@@ -64,13 +62,13 @@ export function createIdTable (ids: number) {
 
     /** Adds bits only to an id that is there. */
     addIfKnown (id: string, bits: number): void {
-      const at = find(...parse(id))
+      const at = find(...wordsOf(id))
       if (words[at + 5] !== 0) words[at + 5]! |= bits
     },
 
     /** Keeps the first digest of an id that is there. @returns whether it is the first, or the same as the first */
     sameDigest (id: string, digest: Buffer): boolean {
-      const at = find(...parse(id))
+      const at = find(...wordsOf(id))
       const [high, low] = [digest.readUInt32BE(0), digest.readUInt32BE(4)]
       if (words[at + 3] === 0 && words[at + 4] === 0) {
         words[at + 3] = high
@@ -92,15 +90,9 @@ export function createIdTable (ids: number) {
 /** The slice that an id belongs to. It takes other bits of the hash than the table does. */
 export function sliceOf (id: string, slices: number): number {
   if (slices === 1) return 0
-  return (Math.imul(hash(Number.parseInt(id.slice(0, 8), 16), Number.parseInt(id.slice(8, 16), 16), Number.parseInt(id.slice(16), 16)), 0x9e3779b1) >>> 0) % slices
+  return (Math.imul(hashOf(...wordsOf(id)), 0x9e3779b1) >>> 0) % slices
 }
 
-/** Spreads ids that differ in a few bits only, as those of one process and second do (after MurmurHash3's finalizer). */
-function hash (a: number, b: number, c: number): number {
-  let h = a
-  for (const word of [b, c]) {
-    h = Math.imul(h ^ (h >>> 16), 0x85ebca6b) ^ word
-    h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
-  }
-  return (h ^ (h >>> 16)) >>> 0
+function wordsOf (id: string): [number, number, number] {
+  return [wordOf(id, 0) >>> 0, wordOf(id, 8) >>> 0, wordOf(id, 16) >>> 0] // as the table's array holds them
 }
