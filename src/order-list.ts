@@ -6,6 +6,7 @@ import { within } from './deadline.ts'
 import { Overloaded, StoreUnavailable } from './errors.ts'
 import { JsonBuffer } from './json-buffer.ts'
 import { ANY_OBJECT_ID } from './models.ts'
+import { createYoungGarbage } from './young-garbage.ts'
 
 /**
  * Two batches are what lies in memory, some 60 KB each. Larger ones make a list quicker by a third, but the first byte comes later, and
@@ -24,6 +25,7 @@ const NOTHING = Buffer.alloc(0)
 
 export function createOrderLists ({ db, collection, listsMax, shed }: { db: Db, collection: string, listsMax: number, shed: () => void }) {
   let lists = 0
+  const filled = createYoungGarbage()
   /**
    * All orders as the text of a JSON array, oldest first, in chunks, with constant memory: the next batch is fetched while the
    * reader takes this one. Ending the iteration closes the cursor.
@@ -36,19 +38,25 @@ export function createOrderLists ({ db, collection, listsMax, shed }: { db: Db, 
       throw new Overloaded()
     }
     lists++
-    const chunks = read(db, collection, prefix, suffix, () => { lists-- })
+    const chunks = read({ db, collection, prefix, suffix, filled, ended: () => { lists-- } })
     await chunks.next()
     return chunks
   }
 }
 
-async function * read (db: Db, collection: string, prefix: string, suffix: string, ended: () => void): AsyncGenerator<Buffer> {
+async function * read ({ db, collection, prefix, suffix, filled, ended }: {
+  db: Db, collection: string, prefix: string, suffix: string, filled: (bytes: number) => void, ended: () => void
+}): AsyncGenerator<Buffer> {
   // The driver's own cursor makes objects for each field of a raw document before it hands its bytes over: 3 KB an order.
   const cursor = createCursor({ db, collection, raw: true, answerMsMax: READ_MS_MAX })
   const find = (): Promise<CursorBatch> => cursor.open({ find: collection, filter: { _id: ANY_OBJECT_ID }, sort: { _id: 1 }, batchSize: BATCH_ORDERS, readConcern: { level: 'majority' } })
   let next: Promise<CursorBatch> | undefined
   const out = new JsonBuffer()
   out.ascii(`${prefix}[`)
+  const take = (): Buffer => {
+    filled(out.length)
+    return out.take()
+  }
   try {
     next = find().catch((error) => {
       if (isPassing(error)) return find()
@@ -64,14 +72,14 @@ async function * read (db: Db, collection: string, prefix: string, suffix: strin
         if (!first) out.byte(0x2c)
         first = false
         writeOrder(bson, out)
-        if (out.length >= CHUNK_BYTES) yield out.take()
+        if (out.length >= CHUNK_BYTES) yield take()
       }
-      if (out.length > 0) yield out.take()
+      if (out.length > 0) yield take()
       if (next === undefined) break
       batch = await next
     }
     out.ascii(`]${suffix}`)
-    yield out.take()
+    yield take()
   } finally {
     // What is asked while MongoDB fetches for this cursor leaves the cursor open. A hung MongoDB answers neither, and the reader is
     // to hear of it.
