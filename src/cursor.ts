@@ -1,5 +1,5 @@
-import { Long, type ClientSessionOptions, type Db, type Document, type Timestamp } from 'mongodb'
-import { within } from './deadline.ts'
+import { Long, MongoNetworkError, MongoServerError, type ClientSessionOptions, type Db, type Document, type Timestamp } from 'mongodb'
+import { deadline, within } from './deadline.ts'
 import { toLong } from './models.ts'
 
 export interface CursorBatch<D extends Document = Document> {
@@ -16,16 +16,18 @@ const RAW_FIELDS = { firstBatch: true, nextBatch: true }
  * A cursor read command by command, for what the driver's own cursors hide: where a batch ends, and the token that follows it.
  * @param raw documents as they came, in BSON
  * @param answerMsMax ms in which the server must answer, beyond the time that it is allowed to wait for documents
+ * @param signal calls off what is at work and closes its connection
  */
-export function createCursor<D extends Document = Document> ({ db, collection, raw = false, answerMsMax, session: options }: {
-  db: Db, collection: string, raw?: boolean, answerMsMax: number, session?: ClientSessionOptions
+export function createCursor<D extends Document = Document> ({ db, collection, raw = false, answerMsMax, signal, session: options }: {
+  db: Db, collection: string, raw?: boolean, answerMsMax: number, signal?: AbortSignal, session?: ClientSessionOptions
 }) {
   // It can be read only in the session that opened it, and by default each command gets one of its own.
   const session = db.client.startSession(options)
+  const commandOptions = { session, signal, ...(raw ? { fieldsAsRaw: RAW_FIELDS } : {}) }
   let id = Long.ZERO
 
   async function command (body: Document, waitMs: number): Promise<CursorBatch<D>> {
-    const { cursor, operationTime } = await within(answerMsMax + waitMs, 'MongoDB\'s answer', db.command(body, raw ? { session, fieldsAsRaw: RAW_FIELDS } : { session }))
+    const { cursor, operationTime } = await within(answerMsMax + waitMs, 'MongoDB\'s answer', db.command(body, commandOptions))
     id = toLong(cursor.id)
     return { documents: cursor.firstBatch ?? cursor.nextBatch, postBatchResumeToken: cursor.postBatchResumeToken, operationTime }
   }
@@ -45,5 +47,32 @@ export function createCursor<D extends Document = Document> ({ db, collection, r
       if (!id.isZero()) await within(answerMsMax, 'MongoDB\'s answer', db.command({ killCursors: collection, cursors: [id] }, { session })).catch(() => {})
       await session.endSession().catch(() => {})
     }
+  }
+}
+
+/**
+ * The documents that pass a filter, in BSON. The driver's `find` makes objects of a raw document's fields before it hands out its bytes,
+ * and for a batch that is full asks once more whether anything follows.
+ * @param count of documents that can pass
+ * @param msMax ms until it is called off
+ */
+export async function findRaw ({ db, collection, filter, count, msMax }: { db: Db, collection: string, filter: Document, count: number, msMax: number }): Promise<Buffer[]> {
+  const cursor = createCursor({ db, collection, raw: true, answerMsMax: msMax, ...deadline(msMax) })
+  try {
+    const { documents } = await tryTwice(() => cursor.open({ find: collection, filter, limit: count, batchSize: count, readConcern: { level: 'majority' } }))
+    while (!cursor.ended) documents.push(...(await cursor.more(count)).documents) // an answer holds 16 MB at most
+    return documents as unknown as Buffer[]
+  } finally {
+    cursor.close() // nobody waits for it
+  }
+}
+
+/** A primary that steps down or a connection that breaks says nothing of the next. A read is tried again once, as by the driver. */
+export async function tryTwice<T> (read: () => Promise<T>): Promise<T> {
+  try {
+    return await read()
+  } catch (error) {
+    if (error instanceof MongoNetworkError || error instanceof MongoServerError) return await read()
+    throw error
   }
 }

@@ -1,7 +1,7 @@
-import { MongoNetworkError, MongoServerError, type Db } from 'mongodb'
+import type { Db } from 'mongodb'
 import { OrderSchema } from '../schemas/order.ts'
 import { bsonToJson } from './bson-json.ts'
-import { createCursor, type CursorBatch } from './cursor.ts'
+import { createCursor, tryTwice, type CursorBatch } from './cursor.ts'
 import { within } from './deadline.ts'
 import { Overloaded, StoreUnavailable } from './errors.ts'
 import { JsonBuffer } from './json-buffer.ts'
@@ -58,10 +58,7 @@ async function * read ({ db, collection, prefix, suffix, filled, ended }: {
     return out.take()
   }
   try {
-    next = find().catch((error) => {
-      if (isPassing(error)) return find()
-      throw error
-    })
+    next = tryTwice(find)
     let batch = await next.catch((cause) => { throw new StoreUnavailable({ cause }) })
     yield NOTHING
     let first = true
@@ -86,9 +83,4 @@ async function * read ({ db, collection, prefix, suffix, filled, ended }: {
     await within(CLOSE_MS_MAX, 'MongoDB\'s answer', Promise.allSettled([next]).then(() => cursor.close())).catch(() => {})
     ended()
   }
-}
-
-/** A primary that steps down or a connection that breaks says nothing of the next. A read is tried again once, as by the driver. */
-function isPassing (error: unknown): boolean {
-  return error instanceof MongoNetworkError || error instanceof MongoServerError
 }

@@ -1,11 +1,10 @@
-import { ObjectId, type Collection } from 'mongodb'
+import { ObjectId, type Db } from 'mongodb'
 import { OrderSchema } from '../schemas/order.ts'
 import { createBatcher } from './batcher.ts'
 import { bsonToJson } from './bson-json.ts'
-import { deadline } from './deadline.ts'
+import { findRaw } from './cursor.ts'
 import { StoreUnavailable } from './errors.ts'
 import { JsonBuffer } from './json-buffer.ts'
-import type { OrderDocument } from './models.ts'
 import { createOrderCache } from './order-cache.ts'
 import { fromBytes, type OrderJson } from './order-json.ts'
 import type { RedisTier } from './redis-tier.ts'
@@ -28,8 +27,8 @@ export interface ReadObserver { cache: (tier: CacheTier, hits: number, misses: n
 
 export type OrderReads = ReturnType<typeof createOrderReads>
 
-export function createOrderReads ({ collection, redis, bytesMax, observe }: {
-  collection: Collection<OrderDocument>, redis: RedisTier | undefined, bytesMax: number, observe: ReadObserver
+export function createOrderReads ({ db, collection, redis, bytesMax, observe }: {
+  db: Db, collection: string, redis: RedisTier | undefined, bytesMax: number, observe: ReadObserver
 }) {
   const cache = bytesMax === 0 ? undefined : createOrderCache(bytesMax)
   /** One that is taken out while it flies may bring what was there before a change: it isn't kept. */
@@ -64,10 +63,8 @@ export function createOrderReads ({ collection, redis, bytesMax, observe }: {
   }
 
   async function fetchOrders (ids: string[]): Promise<Map<string, OrderJson>> {
-    const documents = await collection.find(
-      { _id: { $in: ids.map((id) => new ObjectId(id)) } },
-      { raw: true, readConcern: 'majority', batchSize: ids.length, ...deadline(READ_MS_MAX) }).toArray()
-      .catch((cause) => { throw new StoreUnavailable({ cause }) }) as unknown as Buffer[]
+    const documents = await findRaw({ db, collection, filter: { _id: { $in: ids.map((id) => new ObjectId(id)) } }, count: ids.length, msMax: READ_MS_MAX })
+      .catch((cause) => { throw new StoreUnavailable({ cause }) })
     return new Map(documents.map((bson) => {
       writeOrder(bson, out)
       return [idOf(bson), fromBytes(out.view())]

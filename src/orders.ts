@@ -58,7 +58,7 @@ export type Orders = ReturnType<typeof createOrders>
 export function createOrders ({ db, collection, redis, cacheBytesMax, idempotencyHours, limits, log, observe }: {
   db: Db, collection: Collection<OrderDocument>, redis: RedisTier | undefined, cacheBytesMax: number, idempotencyHours: number, limits: OrderLimits, log: Logger, observe: OrdersObserver
 }) {
-  const reads = createOrderReads({ collection, redis, bytesMax: cacheBytesMax, observe })
+  const reads = createOrderReads({ db, collection: collection.collectionName, redis, bytesMax: cacheBytesMax, observe })
   const idempotency = createIdempotency({ collection, keptHours: idempotencyHours })
   const insert = createInsert({ db, collection, deadlineMs: STORE_MS_MAX, log })
   const pace = createPace({ waitMsMax: limits.postWaitMsMax, itemsMin: ORDERS_MIN, itemsMax: limits.postsMax })

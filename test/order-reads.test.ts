@@ -9,16 +9,18 @@ const SHOWS_MS_MAX = 5_000
 const TRACEPARENT = `00-${'1'.repeat(32)}-${'2'.repeat(16)}-01`
 
 async function startReads (t: Test) {
-  const collection = (await connectMongo(t, parts.mongoUrl)).db(newNamespace()).collection<OrderDocument>('orders')
+  const db = (await connectMongo(t, parts.mongoUrl)).db(newNamespace())
+  const collection = db.collection<OrderDocument>('orders')
   const order = toDocument(aNewOrder, TRACEPARENT)
   const id = order._id.toHexString()
   await collection.insertOne(order)
   let fetched = 0
   const observe = { cache: (tier: CacheTier, hits: number) => { if (tier === 'mongodb') fetched += hits } }
-  const reads = createOrderReads({ collection, redis: undefined, bytesMax: 1_000_000, observe })
+  const reads = createOrderReads({ db, collection: 'orders', redis: undefined, bytesMax: 1_000_000, observe })
   return {
     id,
     reads,
+    collection,
     userOf: async (): Promise<string> => JSON.parse(String(await reads.find(id))).userId,
     fix: () => collection.updateOne({ _id: order._id }, { $set: { userId: 'fixed' } }, { writeConcern: { w: 'majority' } }),
     get fetched (): number { return fetched }
@@ -77,4 +79,12 @@ t.test('after changes were missed nothing of before is served', async (t) => {
   const again = reads.find(id)
   t.ok(again instanceof Promise)
   await again
+})
+
+t.test('orders that together are more than an answer of MongoDB holds all come', async (t) => {
+  const { reads, collection } = await startReads(t)
+  const orders = Array.from({ length: 100 }, () => ({ ...toDocument(aNewOrder, TRACEPARENT), userId: 'u'.repeat(300_000) }))
+  await collection.insertMany(orders)
+  const found = await Promise.all(orders.map(({ _id }) => reads.find(_id.toHexString())))
+  t.ok(found.every((json) => json !== undefined))
 })
