@@ -56,7 +56,7 @@ export function createOrderReads ({ db, collection, redis, bytesMax, observe }: 
     if (absent.length > 0) {
       const found = await fetchOrders(absent)
       observe.cache('mongodb', found.size, absent.length - found.size)
-      redis?.fill([...found])
+      redis?.fill(found)
       ids.forEach((id, index) => { orders[index] ??= found.get(id) })
     }
     return orders.map((value) => ({ status: 'fulfilled', value }))

@@ -18,6 +18,8 @@ const PROBE_MS = 500
 const MARKER = ''
 /** Longer than any read of an order can take from MongoDB to its write here. */
 const MARKER_SECONDS = 30
+/** Orders to be written are collected for so long: a command for each few of them would wake Redis more often than it has to work. */
+const FILL_MS = 10
 /** Ids kept for later while Redis is away. Beyond it Redis waits until everything in it has expired. */
 const MISSED_MAX = 100_000
 
@@ -29,6 +31,7 @@ export function createRedisTier ({ redis, prefix, ttlSeconds }: { redis: Redis, 
   let closed = false
   let probing: NodeJS.Timeout | undefined
   const missed = new Set<string>()
+  let fills: [id: string, json: OrderJson][] = []
 
   redis.on('ready', probe)
   redis.on('close', fail)
@@ -62,6 +65,12 @@ export function createRedisTier ({ redis, prefix, ttlSeconds }: { redis: Redis, 
 
   async function mark (ids: string[]): Promise<void> {
     await pipelined(ids.map((id) => ['set', prefix + id, MARKER, 'EX', MARKER_SECONDS]))
+  }
+
+  function writeFills (): void {
+    const commands = fills.map(([id, json]) => ['set', prefix + id, json, 'EX', ttlSeconds, 'NX'])
+    fills = []
+    if (usable) pipelined(commands).catch(fail)
   }
 
   async function pipelined (commands: unknown[][]): Promise<void> {
@@ -99,9 +108,10 @@ export function createRedisTier ({ redis, prefix, ttlSeconds }: { redis: Redis, 
       }
     },
 
-    /** Best effort, nobody waits for it. */
-    fill (entries: [id: string, json: OrderJson][]): void {
-      if (usable) pipelined(entries.map(([id, json]) => ['set', prefix + id, json, 'EX', ttlSeconds, 'NX'])).catch(fail)
+    /** Best effort, soon; nobody waits for it. */
+    fill (entries: Iterable<[id: string, json: OrderJson]>): void {
+      if (!usable) return
+      for (const entry of entries) if (fills.push(entry) === 1) setTimeout(writeFills, FILL_MS).unref()
     },
 
     async invalidate (ids: string[]): Promise<void> {
