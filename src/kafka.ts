@@ -1,5 +1,6 @@
 import { Partitioners, type Kafka, type KafkaMessage, type Message, type RecordMetadata } from 'kafkajs'
 import { within } from './deadline.ts'
+import { createConsumer } from './kafka-consumer.ts'
 import './kafkajs-aborted.ts' // also for a subscriber with a Kafka client of its own
 import type { EncodedRecord } from './kafkajs-encoding.ts'
 import type { OrderRecord } from './models.ts'
@@ -150,18 +151,16 @@ const IDLE_FETCH_MS = 500
  * @returns once it has joined the group; `stop` finishes the batch at hand, commits it and leaves
  */
 export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order-events', fromBeginning = true, onBatch, onInvalid = rejectInvalid, onCrash = throwUncaught }: OrderEventsConsumerOptions) {
-  const consumer = kafka.consumer({ groupId, readUncommitted: false, allowAutoTopicCreation: false, maxWaitTimeInMs: IDLE_FETCH_MS })
+  const endable = createConsumer(kafka, { groupId, maxWaitTimeInMs: IDLE_FETCH_MS })
+  const { consumer } = endable
   let hasJoined = false
-  let hasEnded = false
   const joined = new Promise<void>((resolve, reject) => {
     consumer.on(consumer.events.GROUP_JOIN, () => {
       hasJoined = true
       resolve()
     })
     consumer.on(consumer.events.CRASH, ({ payload: { error, restart } }) => {
-      // One that crashes while it is stopped would begin again behind the end: its timer for that is set after this event.
-      if (hasEnded) setImmediate(() => consumer.stop().catch(() => {}))
-      else if (!restart) (hasJoined ? onCrash : reject)(error)
+      if (!restart && !endable.ended) (hasJoined ? onCrash : reject)(error)
     })
   })
   joined.catch(() => {}) // it may crash before it is waited for
@@ -181,18 +180,11 @@ export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order
     })
     await joined
   } catch (error) {
-    hasEnded = true
     // Else its connections would keep the process alive.
-    await within(CLOSE_MS_MAX, 'the end of the consumer', consumer.disconnect()).catch(() => {})
+    await within(CLOSE_MS_MAX, 'the end of the consumer', endable.end()).catch(() => {})
     throw error
   }
-  return {
-    async stop (): Promise<void> {
-      hasEnded = true
-      await consumer.stop()
-      await consumer.disconnect()
-    }
-  }
+  return { stop: endable.end }
 }
 
 function throwUncaught (error: Error): void {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Kafka, Message } from 'kafkajs'
 import { within } from './deadline.ts'
+import { createConsumer } from './kafka-consumer.ts'
 import { forgetGroup, type Checkpoint, type RelayNames } from './relay-topics.ts'
 
 /* What is committed on the topic of the checkpoints: the last record of each key that belongs to a database. */
@@ -36,7 +37,7 @@ export async function readRecords (kafka: Kafka, names: RelayNames, marker: Mess
 async function readFrom (kafka: Kafka, { checkpointTopic, database }: RelayNames, marker: Message, offset: number): Promise<RelayRecords> {
   // A group of its own: one that a dead leader is still a member of would wait for its session to end.
   const groupId = `${checkpointTopic}.${randomUUID()}`
-  const consumer = kafka.consumer({ groupId, allowAutoTopicCreation: false, maxWaitTimeInMs: 100 })
+  const { consumer, end } = createConsumer(kafka, { groupId, maxWaitTimeInMs: 100 })
   const records: RelayRecords = new Map()
   const read = async (): Promise<void> => {
     await consumer.connect()
@@ -63,7 +64,7 @@ async function readFrom (kafka: Kafka, { checkpointTopic, database }: RelayNames
     await within(READ_MS_MAX, 'the relay\'s checkpoint', read())
     return records
   } finally {
-    await within(END_MS_MAX, 'the end of the checkpoint reader', consumer.disconnect()).catch(() => {})
+    await within(END_MS_MAX, 'the end of the checkpoint reader', end()).catch(() => {})
     forgetGroup(kafka, groupId) // nobody waits for it
   }
 }

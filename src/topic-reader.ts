@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Kafka, KafkaMessage } from 'kafkajs'
 import { within } from './deadline.ts'
+import { createConsumer } from './kafka-consumer.ts'
 import { forgetGroup } from './relay-topics.ts'
 
 /** A low above 0 means that retention has removed what was before it. Reading begins at `start`, which is not before `low`. */
@@ -53,7 +54,7 @@ export async function readRanges ({ kafka, topic, ranges, signal, onRecord, onPr
   if (left() === 0) return
 
   const groupId = `${topic}.reader.${randomUUID()}`
-  const consumer = kafka.consumer({ groupId, readUncommitted: false, allowAutoTopicCreation: false, maxWaitTimeInMs: FETCH_WAIT_MS })
+  const { consumer, end } = createConsumer(kafka, { groupId, maxWaitTimeInMs: FETCH_WAIT_MS })
   let idle: NodeJS.Timeout | undefined
   let told: (() => void) | undefined
   try {
@@ -97,7 +98,7 @@ export async function readRanges ({ kafka, topic, ranges, signal, onRecord, onPr
   } finally {
     clearTimeout(idle)
     told?.()
-    await within(ADMIN_MS_MAX, 'the end of the reader', consumer.disconnect()).catch(() => {})
+    await within(ADMIN_MS_MAX, 'the end of the reader', end()).catch(() => {})
     forgetGroup(kafka, groupId) // nobody waits for it
   }
 }
