@@ -11,7 +11,7 @@ import { within } from './deadline.ts'
 export type MetricJson = Awaited<ReturnType<Registry['getMetricsAsJSON']>>[number]
 
 /** What a worker can be asked, and what it answers. */
-export interface Answers { metrics: MetricJson[], readiness: Readiness }
+export interface Answers { metrics: MetricJson[], readiness: Readiness, alive: true }
 export type Question = keyof Answers
 
 /**
@@ -42,14 +42,15 @@ export function joinPrimary (worker: Worker, { close, ...answers }: { [Name in Q
   return { tell: (state: WorkerState) => tell(state) }
 }
 
-/** The primary's side, for one worker. */
-export function openChannel (worker: Worker, onState: (state: WorkerState) => void) {
+/** The primary's side, for one worker. @param onHeard called for whatever it says, in time or late */
+export function openChannel (worker: Worker, { onState, onHeard }: { onState: (state: WorkerState) => void, onHeard: () => void }) {
   const waiting = new Map<number, (answer: unknown) => void>()
   let asked = 0
   const send = (message: FromPrimary): void => {
     if (worker.isConnected()) worker.send(message, () => {}) // what no longer arrives shows as the worker's exit
   }
   worker.on('message', (message: FromWorker) => {
+    onHeard()
     if ('state' in message) onState(message)
     else waiting.get(message.answerTo)?.(message.answer)
   })

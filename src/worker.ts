@@ -26,6 +26,7 @@ const grace = closeWithGrace({ delay: false, logger: api.log, skip: [...GROUP_SI
 const primary = joinPrimary(cluster.worker!, {
   metrics: () => api.metricsRegistry.getMetricsAsJSON(),
   readiness: () => describeReadiness(api),
+  alive: async () => true,
   close () {
     if (!closing) grace.close()
   }

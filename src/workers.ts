@@ -2,7 +2,7 @@ import cluster, { type Worker } from 'node:cluster'
 import { within } from './deadline.ts'
 import { StartupError } from './errors.ts'
 import type { Logger } from './log.ts'
-import { openChannel, type Answers, type Question } from './worker-channel.ts'
+import { openChannel, type Answers, type Question, type WorkerState } from './worker-channel.ts'
 
 /** Who ends sooner after it began to serve has most likely the same end before it the next time. */
 const SETTLED_MS = 5_000
@@ -11,6 +11,9 @@ const ENDS_MAX = 5
 /** Before the second start; each further end doubles it. */
 const BACK_OFF_MS = 100
 const BACK_OFF_MS_MAX = 5_000
+const PING_MS = 1_000
+/** Pings without a word, after which a worker is taken for hung. Not ms: where the whole machine stood still, so did who asks. */
+const SILENT_PINGS_MAX = 15
 
 /** The place of one worker, which one process after the other fills. */
 interface Place {
@@ -19,6 +22,8 @@ interface Place {
   channel?: ReturnType<typeof openChannel>
   listens: boolean
   serves: boolean
+  /** Pings since it was heard of. */
+  silent: number
   /** Unsettled ends in a row. */
   ends: number
   restart?: NodeJS.Timeout
@@ -42,9 +47,10 @@ export type Workers = ReturnType<typeof createWorkers>
 
 /** The worker processes of this service: they share PORT, and one that ends is started again. */
 export function createWorkers ({ exec, count, env, closeMsMax, log, onEnd }: WorkersOptions) {
-  const places: Place[] = Array.from({ length: count }, (_, index) => ({ number: index + 1, listens: false, serves: false, ends: 0, ended: Promise.resolve() }))
+  const places: Place[] = Array.from({ length: count }, (_, index) => ({ number: index + 1, listens: false, serves: false, silent: 0, ends: 0, ended: Promise.resolve() }))
   let started = false
   let closing = false
+  let pinging: NodeJS.Timeout | undefined
   let giveUp = (_reason: Error): void => {}
   /** Resolves with the reason once a worker can't be kept alive. */
   const gaveUp = new Promise<Error>((resolve) => { giveUp = resolve })
@@ -52,6 +58,7 @@ export function createWorkers ({ exec, count, env, closeMsMax, log, onEnd }: Wor
   /** @throws StartupError with the line of the first worker that can't start */
   async function start (): Promise<void> {
     cluster.setupPrimary({ exec })
+    pinging = setInterval(() => places.forEach(ping), PING_MS).unref()
     await Promise.all(places.map(launch))
     started = true
   }
@@ -61,9 +68,9 @@ export function createWorkers ({ exec, count, env, closeMsMax, log, onEnd }: Wor
     const worker = cluster.fork(env())
     let servesSince: number | undefined
     let reason: string | undefined
-    Object.assign(place, { worker, listens: false, serves: false })
+    Object.assign(place, { worker, listens: false, serves: false, silent: 0 })
     return new Promise((resolve, reject) => {
-      place.channel = openChannel(worker, (message) => {
+      const onState = (message: WorkerState): void => {
         if (message.state === 'failed') {
           reason = message.reason
           return
@@ -74,7 +81,8 @@ export function createWorkers ({ exec, count, env, closeMsMax, log, onEnd }: Wor
         servesSince = performance.now()
         log.info({ worker: place.number, workerPid: worker.process.pid }, 'a worker serves')
         resolve()
-      })
+      }
+      place.channel = openChannel(worker, { onState, onHeard: () => { place.silent = 0 } })
       place.ended = endOf(worker).then((end) => {
         Object.assign(place, { worker: undefined, channel: undefined, listens: false, serves: false })
         onEnd(place.number)
@@ -82,6 +90,17 @@ export function createWorkers ({ exec, count, env, closeMsMax, log, onEnd }: Wor
         if (started && !closing) replace(place, { end, reason, servedMs: servesSince === undefined ? 0 : performance.now() - servesSince })
       })
     })
+  }
+
+  /** One that hangs still holds its connections, and looks alive to whoever asks the primary. */
+  function ping (place: Place): void {
+    if (!place.listens || closing) return
+    if (place.silent === SILENT_PINGS_MAX) {
+      log.error({ worker: place.number, workerPid: place.worker?.process.pid, silentMs: SILENT_PINGS_MAX * PING_MS }, 'a worker hangs and is killed')
+      place.worker?.process.kill('SIGKILL')
+    }
+    place.silent++
+    place.channel?.ask('alive', PING_MS).catch(() => {}) // what comes late counts too
   }
 
   function replace (place: Place, { end, reason, servedMs }: { end: string, reason: string | undefined, servedMs: number }): void {
@@ -100,6 +119,7 @@ export function createWorkers ({ exec, count, env, closeMsMax, log, onEnd }: Wor
   /** @throws when a worker had to be killed; all have ended then too */
   async function stop (): Promise<void> {
     closing = true
+    clearInterval(pinging)
     for (const place of places) {
       clearTimeout(place.restart)
       if (place.listens) place.channel?.close()

@@ -87,3 +87,18 @@ t.test('a killed worker is replaced while the others serve, and takes no order a
   t.equal(await metric(service, 'service_worker_ends_total'), 2)
   await assertExactlyOnce(t, { client: await connectMongo(t, parts.mongoUrl), namespace: service.namespace, ids: storedIds(told), collected, url: service.url })
 })
+
+t.test('a worker that hangs is replaced; one that goes on again is not', async (t) => {
+  const { service, workers } = await startWorkers(t)
+  const [victim] = workers
+  process.kill(victim!, 'SIGSTOP')
+  await eventually(async () => await readyWorkers(service) === WORKERS - 1, 10_000, 'one that does not answer')
+  process.kill(victim!, 'SIGCONT')
+  await eventually(async () => await readyWorkers(service) === WORKERS, 10_000, 'its answer')
+  t.strictSame(workersOf(service).sort(), workers.toSorted(), 'nobody was replaced')
+
+  process.kill(victim!, 'SIGSTOP')
+  await eventually(() => !isAlive(victim!), 25_000, 'the end of the hung worker')
+  await eventually(async () => await readyWorkers(service) === WORKERS, 30_000, 'a new worker')
+  t.equal(await metric(service, 'service_worker_ends_total'), 1)
+})
