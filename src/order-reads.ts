@@ -54,9 +54,10 @@ export function createOrderReads ({ db, collection, redis, bytesMax, observe }: 
     const absent = ids.filter((_id, index) => orders[index] === undefined)
     if (redis?.usable === true) observe.cache('redis', ids.length - absent.length, absent.length)
     if (absent.length > 0) {
+      const since = performance.now()
       const found = await fetchOrders(absent)
       observe.cache('mongodb', found.size, absent.length - found.size)
-      redis?.fill(found)
+      redis?.fill(found, since)
       ids.forEach((id, index) => { orders[index] ??= found.get(id) })
     }
     return orders.map((value) => ({ status: 'fulfilled', value }))

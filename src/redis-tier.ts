@@ -16,8 +16,9 @@ import { fromBytes, type OrderJson } from './order-json.ts'
 export const COMMAND_TIMEOUT_MS = 50
 const PROBE_MS = 500
 const MARKER = ''
-/** Longer than any read of an order can take from MongoDB to its write here. */
+/** Longer than any order can take from MongoDB to here: what is older than half of it isn't written, as this process may have stood still. */
 const MARKER_SECONDS = 30
+const FILL_AGE_MS_MAX = MARKER_SECONDS * 1000 / 2
 /** Orders to be written are collected for so long: a command for each few of them would wake Redis more often than it has to work. */
 const FILL_MS = 10
 /** Ids kept for later while Redis is away. Beyond it Redis waits until everything in it has expired. */
@@ -31,7 +32,7 @@ export function createRedisTier ({ redis, prefix, ttlSeconds }: { redis: Redis, 
   let closed = false
   let probing: NodeJS.Timeout | undefined
   const missed = new Set<string>()
-  let fills: [id: string, json: OrderJson][] = []
+  let fills: { id: string, json: OrderJson, since: number }[] = []
 
   redis.on('ready', probe)
   redis.on('close', fail)
@@ -68,7 +69,8 @@ export function createRedisTier ({ redis, prefix, ttlSeconds }: { redis: Redis, 
   }
 
   function writeFills (): void {
-    const commands = fills.map(([id, json]) => ['set', prefix + id, json, 'EX', ttlSeconds, 'NX'])
+    const sinceMin = performance.now() - FILL_AGE_MS_MAX
+    const commands = fills.filter(({ since }) => since > sinceMin).map(({ id, json }) => ['set', prefix + id, json, 'EX', ttlSeconds, 'NX'])
     fills = []
     if (usable) pipelined(commands).catch(fail)
   }
@@ -108,10 +110,13 @@ export function createRedisTier ({ redis, prefix, ttlSeconds }: { redis: Redis, 
       }
     },
 
-    /** Best effort, soon; nobody waits for it. */
-    fill (entries: Iterable<[id: string, json: OrderJson]>): void {
+    /**
+     * Best effort, soon; nobody waits for it.
+     * @param since when MongoDB was asked for them (performance.now())
+     */
+    fill (orders: Iterable<[id: string, json: OrderJson]>, since: number): void {
       if (!usable) return
-      for (const entry of entries) if (fills.push(entry) === 1) setTimeout(writeFills, FILL_MS).unref()
+      for (const [id, json] of orders) if (fills.push({ id, json, since }) === 1) setTimeout(writeFills, FILL_MS).unref()
     },
 
     async invalidate (ids: string[]): Promise<void> {

@@ -42,6 +42,18 @@ t.test('an order is read from Redis once it is there, and a flushed Redis is fil
   }
 })
 
+t.test('an order that was on its way for longer than a marker is sure to stay is not written', async (t) => {
+  const service = await start(t)
+  await usesRedis(service)
+  const redis = new Redis(part.url)
+  t.teardown(() => redis.disconnect())
+  const tier = service.api.redisTier!
+  tier.fill([['late', '{}']], performance.now() - 16_000)
+  tier.fill([['fresh', '{}']], performance.now())
+  await eventually(() => redis.exists(`${service.namespace}:fresh`), 2_000, 'the order in Redis')
+  t.equal(await redis.exists(`${service.namespace}:late`), 0)
+})
+
 t.test('a service whose Redis is away starts within 2 s, and uses it when it comes', async (t) => {
   await part.kill()
   const { ms, result: service } = await timed(() => start(t))
