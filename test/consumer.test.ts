@@ -1,11 +1,15 @@
 import kafkajs, { Kafka, logLevel } from 'kafkajs'
 import t, { type Test } from 'tap'
 import { toRecord } from '../src/models.ts'
+import { createConsumer } from '../src/kafka-consumer.ts'
 import { startOrderEventsConsumer, type OrderEventsConsumerOptions } from '../src/kafka.ts'
 import { ObjectId } from 'mongodb'
 import { eventually, newNamespace, parts } from './helper.ts'
 
 const kafka = new Kafka({ brokers: parts.kafkaBrokers.split(','), logLevel: logLevel.NOTHING, retry: { initialRetryTime: 20 } })
+
+/** In which a consumer that comes back would have joined its group. */
+const BACK_MS_MAX = 2_000
 
 /** A topic of one partition. @returns how to put events on it */
 async function createTopic (t: Test): Promise<{ topic: string, publish: (count: number) => Promise<string[]>, sendRaw: (value: string) => Promise<void> }> {
@@ -165,4 +169,23 @@ t.test('a start that fails leaves no connection behind', async (t) => {
   const before = sockets()
   await t.rejects(startOrderEventsConsumer({ kafka, groupId: newNamespace(), topic: 'no name for a topic', onBatch: async () => {} }))
   await eventually(() => sockets() <= before, 5_000, 'closed connections')
+})
+
+t.test('a consumer that crashes while it is ended does not come back', async (t) => {
+  const { topic, sendRaw } = await createTopic(t)
+  await sendRaw('one')
+  const { consumer, end } = createConsumer(kafka, { groupId: topic })
+  t.teardown(end)
+  let joined = 0
+  consumer.on(consumer.events.GROUP_JOIN, () => { joined++ })
+  // On its way to the crash it stops itself; who ends it then is told that it has ended, and the crash comes after that.
+  consumer.on(consumer.events.STOP, end)
+  const crashed = new Promise<boolean>((resolve) => { consumer.on(consumer.events.CRASH, ({ payload: { restart } }) => resolve(restart)) })
+  await consumer.connect()
+  await consumer.subscribe({ topic, fromBeginning: true })
+  await consumer.run({ eachBatch: async () => { throw new Error('not today') } })
+  t.ok(await crashed, 'kafkajs means to begin again')
+  const at = performance.now()
+  await eventually(() => joined > 1 || performance.now() - at > BACK_MS_MAX)
+  t.equal(joined, 1)
 })

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { createKafka } from '../../src/kafka-client.ts'
+import { createConsumer } from '../../src/kafka-consumer.ts'
 import { eventually } from '../prove/service.ts'
 
 const nothing = (): void => {}
@@ -17,7 +18,7 @@ export function createTopics (brokers: string) {
 
   /** Calls `onRecord` with the key of each record that is there and that comes. @returns how to stop */
   async function follow (topic: string, onRecord: (key: string, at: number) => void): Promise<() => Promise<void>> {
-    const consumer = kafka.consumer({ groupId: `bench-${randomUUID()}`, minBytes: 1, maxWaitTimeInMs: 500 })
+    const { consumer, end } = createConsumer(kafka, { groupId: `bench-${randomUUID()}`, minBytes: 1, maxWaitTimeInMs: 500 })
     await consumer.connect()
     await consumer.subscribe({ topic, fromBeginning: true })
     const joined = new Promise<void>((resolve) => { consumer.on(consumer.events.GROUP_JOIN, () => resolve()) })
@@ -32,7 +33,7 @@ export function createTopics (brokers: string) {
       }
     })
     await Promise.race([joined, crashed])
-    return () => consumer.disconnect()
+    return end
   }
 
   return {
