@@ -2,24 +2,25 @@ import metricsModule from 'fastify-metrics'
 import fp from 'fastify-plugin'
 import promClient, { type Aggregator, type Registry } from 'prom-client'
 import packageJson from '../package.json' with { type: 'json' }
-import { layoutOr, type Layout } from '../src/layout.ts'
-import { leaseName, positions, RELAY_COLLECTION } from '../src/lease.ts'
+import { deadline } from '../src/deadline.ts'
+import { leaseName, RELAY_COLLECTION, type LeaseDocument } from '../src/lease.ts'
 import type { OrdersObserver } from '../src/orders.ts'
 import { readinessOf } from '../src/readiness.ts'
 import { createRelayLag } from '../src/relay-lag.ts'
-import type { RelaysObserver } from '../src/relays.ts'
-import { shardsOf } from '../src/shards.ts'
+import type { RelayObserver } from '../src/relay.ts'
+import type { Checkpoint } from '../src/relay-topics.ts'
 import { routeMetricsOptions, SECONDS_BUCKETS } from './route-metrics.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     metricsRegistry: Registry
-    observe: OrdersObserver & RelaysObserver & PressureObserver
+    observe: OrdersObserver & RelayObserver & PressureObserver
   }
 }
 
 interface PressureObserver { shed: (reason: 'event-loop' | 'heap') => void }
 
+const LEASE_MS_MAX = 2_000
 const BATCH_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 
 /** What Prometheus sees. The listener it is served on is in routes/operations.ts. */
@@ -73,25 +74,22 @@ export default fp(async (app) => {
     }
   })
 
-  const { KAFKA_TOPIC, RELAY_SHARDS } = app.settings
-  /** What is published now, which may be another number of shards than that of this process. */
-  const publishing = (): Promise<Layout> => layoutOr(undefined, app.db.collection(RELAY_COLLECTION), KAFKA_TOPIC)
   const published = counter('relay_events_published_total', 'events committed to Kafka by this process')
-  const leader = gauge('relay_leader', 'how many shards of the relay this process publishes; without shards 1 while it is the one that publishes')
-  gauge('relay_shards', 'how many there are', [], async () => (await publishing().catch(() => undefined))?.shards, 'max')
+  const leader = gauge('relay_leader', '1 while this process publishes the events')
+  leader.set(0)
   const transactionSeconds = seconds('kafka_transaction_duration_seconds', 'time of a Kafka transaction, from encoding to commit')
   const reconciled = counter('relay_reconciled_orders_total', 'orders compared with the topic after the checkpoint or the oplog was lost', ['result'])
   for (const result of ['found', 'sent', 'skipped']) reconciled.inc({ result }, 0)
   const unknowable = gauge('relay_unknowable_orders', 'orders of which nobody can know whether Kafka was told: the relay waits for RELAY_UNKNOWABLE')
   unknowable.set(0)
+  const leasedPosition = async (): Promise<Checkpoint | undefined> =>
+    (await app.db.collection<LeaseDocument>(RELAY_COLLECTION).findOne({ _id: leaseName(app.settings.KAFKA_TOPIC) }, deadline(LEASE_MS_MAX)))?.position as Checkpoint | undefined
   const lag = createRelayLag({
     collection: app.ordersCollection,
     newestPublished: async () => {
-      const { shards } = await publishing()
-      return (await positions(app.db.collection(RELAY_COLLECTION), shardsOf(shards).map((shard) => leaseName(KAFKA_TOPIC, shard)))).map((position, index) => {
-        const own = shards === RELAY_SHARDS ? app.relay?.positions[index] : undefined // fresher than what the lease says
-        return (own ?? position)?.orderId
-      })
+      // The leader's own position is fresher than what the lease says.
+      const { orderId } = app.relay?.position ?? await leasedPosition() ?? {}
+      return orderId
     }
   })
   // Each worker measures the same. The leader's is the smallest, as it knows first what is published; none is ever too small.
@@ -117,8 +115,8 @@ export default fp(async (app) => {
     replayed () {
       replayed.inc()
     },
-    leader (shards) {
-      leader.set(shards)
+    leader (leads) {
+      leader.set(leads ? 1 : 0)
     },
     published (events, duration) {
       published.inc(events)

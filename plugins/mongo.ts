@@ -29,7 +29,7 @@ const HEARTBEAT_MS = 2_000
 const SOCKET_MS_MAX = 45_000
 /** There is nothing left to be said to MongoDB then; one that hangs must not hold the end up. */
 const CLOSE_MS_MAX = 2_000
-/** Inserts and reads need six, each change stream one, and each list that is being read one from time to time; beside these one for each shard's. */
+/** Inserts and reads need six, each change stream one, and each list that is being read one from time to time. */
 const POOL_MAX = 50
 
 /** MongoDB: a replica set, as change streams and majority writes need one. */
@@ -38,7 +38,7 @@ export default fp(async (app) => {
   const database = databaseOf(url)
   try {
     // Its own client, as the pool is watched from its first connection on.
-    const client = createMongoClient(url, app.settings.RELAY_SHARDS)
+    const client = createMongoClient(url)
     app.decorate('mongoPool', watchPool(client))
     app.addHook('onClose', async () => {
       await within(CLOSE_MS_MAX, 'the end of the connections to MongoDB', client.close(true)).catch((error) => app.log.warn({ reason: error.message }, 'MongoDB was left behind'))
@@ -64,14 +64,14 @@ export async function prepareOrders (db: Db): Promise<void> {
 }
 
 /** It connects nowhere by itself. */
-export function createMongoClient (url: string, shards = 0): MongoClient {
+export function createMongoClient (url: string): MongoClient {
   return new MongoClient(url, {
     appName: 'order-service',
     serverSelectionTimeoutMS: SERVER_SELECTION_MS_MAX,
     connectTimeoutMS: SERVER_SELECTION_MS_MAX,
     heartbeatFrequencyMS: HEARTBEAT_MS,
     socketTimeoutMS: SOCKET_MS_MAX,
-    maxPoolSize: POOL_MAX + shards
+    maxPoolSize: POOL_MAX
   })
 }
 

@@ -3,12 +3,12 @@ import { hostname } from 'node:os'
 import fp from 'fastify-plugin'
 import type { Timestamp } from 'mongodb'
 import { within } from '../src/deadline.ts'
-import { createLease, originName, RELAY_COLLECTION, type LeaseDocument, type OriginDocument } from '../src/lease.ts'
+import { createLease, leaseName, originName, RELAY_COLLECTION, type LeaseDocument, type OriginDocument } from '../src/lease.ts'
 import type { Unknowable } from '../src/reconciliation.ts'
-import { createRelays, type Relays } from '../src/relays.ts'
+import { createRelay, type Relay } from '../src/relay.ts'
 
 declare module 'fastify' {
-  interface FastifyInstance { relay: Relays | undefined }
+  interface FastifyInstance { relay: Relay | undefined }
 }
 
 /** A transaction at hand ends within it, unless Kafka hangs: then the next leader finds out by the checkpoint. */
@@ -21,16 +21,13 @@ export default fp(async (app) => {
   app.decorate('relay', undefined)
   if (kafka === undefined) return
 
-  const leases = db.collection<LeaseDocument>(RELAY_COLLECTION)
   const owner = `${hostname()} ${process.pid} ${randomUUID()}`
-  const relay = createRelays({
+  const relay = createRelay({
     db,
     collection,
     kafka,
     topic: { topic: settings.KAFKA_TOPIC, partitions: settings.KAFKA_TOPIC_PARTITIONS, replicationFactor: settings.KAFKA_TOPIC_REPLICATION },
-    shards: settings.RELAY_SHARDS,
-    leases,
-    leaseOf: (name) => createLease({ collection: leases, name, owner }),
+    lease: createLease({ collection: db.collection<LeaseDocument>(RELAY_COLLECTION), name: leaseName(settings.KAFKA_TOPIC), owner }),
     origin,
     log,
     observe,

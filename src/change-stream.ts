@@ -1,4 +1,5 @@
 import type { Db, Document, Timestamp } from 'mongodb'
+import { clusterTimeOf, type ClusterTime } from './change-event.ts'
 import { createCursor, type CursorBatch } from './cursor.ts'
 
 /*
@@ -17,18 +18,16 @@ export interface ChangeBatch<E extends Document = Document> {
   token: ResumeToken
   /** The cluster's time at which the server answered. */
   operationTime: Timestamp | undefined
+  /**
+   * Whatever was changed before this time of the cluster has been read: the last event's, or, where nothing came, the time of the answer
+   * before, as the server had come to the end of the oplog. (Tokens are opaque, so they are not asked.) Undefined while nothing is known.
+   */
+  reached: ClusterTime | undefined
 }
 
 /** The server answers within the awaited time; more than this beyond it means that it hangs. */
 const ANSWER_MS_MAX = 10_000
 export const HISTORY_LOST = 286
-
-/** The seconds of the cluster's time that a token stands for: it begins with it, after a byte for the type. */
-export function timeOfToken (token: ResumeToken): number {
-  const time = /^82([0-9a-f]{8})/i.exec(String(token._data))?.[1]
-  if (time === undefined) throw new Error(`the resume token ${JSON.stringify(token)} does not tell its time`)
-  return Number.parseInt(time, 16)
-}
 
 export interface ChangeStreamReader<E extends Document = Document> {
   /** Resolves as soon as there are events, or with none after `awaitMs`. Rejects with the server's or the driver's error. */
@@ -37,6 +36,7 @@ export interface ChangeStreamReader<E extends Document = Document> {
 }
 
 /**
+ * @param pipeline must project `clusterTime`
  * @param raw events as they came, in BSON
  * @param onDrop called when the collection was dropped or renamed: what is read then is of the new one of its name
  */
@@ -46,6 +46,7 @@ export async function openChangeStream<E extends Document = Document> ({ db, col
   const cursor = createCursor<E>({ db, collection, raw, answerMsMax: ANSWER_MS_MAX })
   let first: ChangeBatch<E> | undefined
   let token: ResumeToken
+  let answeredAt: ClusterTime | undefined
 
   try {
     first = await open(position)
@@ -60,7 +61,10 @@ export async function openChangeStream<E extends Document = Document> ({ db, col
 
   function batchOf ({ documents, postBatchResumeToken, operationTime }: CursorBatch<E>): ChangeBatch<E> {
     token = postBatchResumeToken!
-    return { events: documents, token, operationTime }
+    const last = documents.at(-1)
+    const reached = last === undefined ? answeredAt : clusterTimeOf(last)
+    answeredAt = operationTime && { t: operationTime.t, i: operationTime.i }
+    return { events: documents, token, operationTime, reached }
   }
 
   async function read (awaitMs: number): Promise<ChangeBatch<E>> {

@@ -1,7 +1,7 @@
 import { BSON, type Document } from 'mongodb'
 import { OrderSchema } from '../schemas/order.ts'
 import { bsonToJson } from './bson-json.ts'
-import { DOCUMENT, int32At } from './bson.ts'
+import { afterClusterTime } from './change-event.ts'
 import { JsonBuffer } from './json-buffer.ts'
 import { encodeRecord, type EncodedRecord } from './kafkajs-encoding.ts'
 import { serializeOrder, toDocument, toOrder, toRecord, toRecordIfOrder, type OrderRecord } from './models.ts'
@@ -33,7 +33,6 @@ const AFTER_LINES_BYTES = PAYLOAD[3]!.length
 const CREATED_AT_FROM_END = AFTER_LINES_BYTES - PAYLOAD[3]!.indexOf(order.createdAt)
 
 const ORDER = Buffer.from('\x03fullDocument\0', 'latin1')
-const ID_ELEMENT_BYTES = 5 // type, "_id", 0
 
 /** @returns the pieces between the slots, which stand in this order */
 function cut (bytes: Buffer, ...slots: string[]): Buffer[] {
@@ -59,7 +58,7 @@ let out = new JsonBuffer()
 const KEPT_BYTES_MAX = 8 * 1024 * 1024
 
 /**
- * @param events raw change events with nothing but `_id` and `fullDocument`
+ * @param events raw change events with nothing but `_id`, `clusterTime` and `fullDocument`
  * @param unknown is told of what makes no event: what somebody put there by hand may be anything
  */
 export function recordsOf (events: Buffer[], unknown: (document: Document) => void): (OrderRecord | EncodedRecord)[] {
@@ -91,11 +90,9 @@ export function objectOf (event: Buffer): Document {
 
 /** Writes a record from its key on. @returns the key */
 function encode (event: Buffer): string | undefined {
-  const first = 4 + ID_ELEMENT_BYTES
-  if (event[4] !== DOCUMENT) return undefined
-  const element = first + int32At(event, first)
+  const element = afterClusterTime(event)
   const start = element + ORDER.length
-  if (event.compare(ORDER, 0, ORDER.length, element, Math.min(start, event.length)) !== 0) return undefined
+  if (element === 0 || event.compare(ORDER, 0, ORDER.length, element, Math.min(start, event.length)) !== 0) return undefined
   const traceparent = traceparentIn(event, start)
   if (traceparent === undefined) return undefined
 

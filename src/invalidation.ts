@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { MongoServerError, Timestamp, type Db } from 'mongodb'
-import { HISTORY_LOST, openChangeStream, timeOfToken, type ChangeBatch, type ChangeStreamReader, type StreamPosition } from './change-stream.ts'
+import { HISTORY_LOST, openChangeStream, type ChangeBatch, type ChangeStreamReader, type StreamPosition } from './change-stream.ts'
 import type { Logger } from './log.ts'
 import { createLoop } from './loop.ts'
 import type { OrderReads } from './order-reads.ts'
@@ -56,7 +56,7 @@ export function createInvalidation ({ db, collectionName, reads, redis, redisTtl
     const stream = await openChangeStream({
       db,
       collection: collectionName,
-      pipeline: [{ $match: { operationType: { $in: ['update', 'replace', 'delete'] } } }, { $project: { documentKey: 1 } }],
+      pipeline: [{ $match: { operationType: { $in: ['update', 'replace', 'delete'] } } }, { $project: { clusterTime: 1, documentKey: 1 } }],
       position,
       batchSize: BATCH_EVENTS_MAX,
       onDrop: () => {
@@ -89,9 +89,9 @@ export function createInvalidation ({ db, collectionName, reads, redis, redisTtl
     }
   }
 
-  /** A stream that lags behind a busy oplog answers too, with a token from before. */
-  function isUpToDate ({ token, operationTime }: ChangeBatch): boolean {
-    return operationTime !== undefined && timeOfToken(token) >= operationTime.getHighBits() - LAG_SECONDS_MAX
+  /** A stream that lags behind a busy oplog answers too. */
+  function isUpToDate ({ reached, operationTime }: ChangeBatch): boolean {
+    return operationTime !== undefined && reached !== undefined && reached.t >= operationTime.t - LAG_SECONDS_MAX
   }
 
   /** The cluster's time less some seconds, but not before what the oplog holds: that would be refused as lost history. */
@@ -99,8 +99,8 @@ export function createInvalidation ({ db, collectionName, reads, redis, redisTtl
     const { operationTime } = await db.command({ ping: 1 }) as { operationTime: Timestamp }
     if (seconds === 0) return operationTime
     const oldest = await db.client.db('local').collection<{ ts: Timestamp }>('oplog.rs').find({}, { sort: { $natural: 1 }, limit: 1, projection: { ts: 1 } }).next().catch(() => null)
-    const wanted = operationTime.getHighBits() - seconds
-    return oldest !== null && oldest.ts.getHighBits() >= wanted ? oldest.ts : new Timestamp({ t: wanted, i: 1 })
+    const wanted = operationTime.t - seconds
+    return oldest !== null && oldest.ts.t >= wanted ? oldest.ts : new Timestamp({ t: wanted, i: 1 })
   }
 
   return createLoop(run)

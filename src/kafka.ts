@@ -14,8 +14,6 @@ export type { ReceivedOrderEvent }
 
 /** Kafka's `max.message.bytes` is 1 MiB by default and holds for what one request brings to one partition. */
 export const PARTITION_BYTES_MAX = 900_000
-/** A checkpoint takes some 20 kB at most: where shards have just been taken over it names the ends of 64 others, even twice or thrice. */
-const CHECKPOINTS_MAX = 16
 const TRANSACTION_MS_MAX = 15_000
 /** After this Kafka aborts what a dead relay left open. Above TRANSACTION_MS_MAX, so that it never cuts off a live one. */
 const TRANSACTION_TIMEOUT_MS = 30_000
@@ -28,14 +26,13 @@ export type OrderEventsProducer = Awaited<ReturnType<typeof openOrderEventsProdu
  * Opens the transactional producer and fences every older one of the same `transactionalId`: what they have not committed by
  * now never will be. kafkajs' `connect()` does not do that, only a new transaction does; so a first one is committed here, with
  * `marker` as its only record.
- * @param shards among how many relays the orders are divided, 1 by default: with `partitions` it says where their records go
  * @throws what kafkajs throws, as `publish` does. After an error the producer must be closed and not be used again: only
  * the checkpoint tells then what was committed.
  */
-export async function openOrderEventsProducer ({ kafka, transactionalId, topic, partitions, shards, checkpointTopic, marker }: {
-  kafka: Kafka, transactionalId: string, topic: string, partitions: number, shards?: number, checkpointTopic: string, marker: Message
+export async function openOrderEventsProducer ({ kafka, transactionalId, topic, partitions, checkpointTopic, marker }: {
+  kafka: Kafka, transactionalId: string, topic: string, partitions: number, checkpointTopic: string, marker: Message
 }) {
-  const partitionOf = createPartitionOf(partitions, shards)
+  const partitionOf = createPartitionOf(partitions)
   const producer = kafka.producer({
     transactionalId,
     maxInFlightRequests: 1,
@@ -44,14 +41,11 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
     createPartitioner: Partitioners.DefaultPartitioner
   })
 
-  async function transact (records: EventRecord[], checkpoints: Message[]): Promise<Written[]> {
+  async function transact (records: EventRecord[], checkpoint: Message): Promise<Written[]> {
     const batches = pack(records).map((messages) => [{ topic, messages }])
-    for (let start = 0; start < checkpoints.length; start += CHECKPOINTS_MAX) {
-      const messages = checkpoints.slice(start, start + CHECKPOINTS_MAX).map((checkpoint) => ({ ...checkpoint, partition: 0 }))
-      const last = start === 0 ? batches.at(-1) : undefined // mostly there is one, and no time for one more round trip
-      if (last === undefined) batches.push([{ topic: checkpointTopic, messages }])
-      else last.push({ topic: checkpointTopic, messages })
-    }
+    const last = { topic: checkpointTopic, messages: [{ ...checkpoint, partition: 0 }] }
+    if (batches.length === 0) batches.push([last])
+    else batches.at(-1)!.push(last) // mostly there is one, and no time for one more round trip
     const written: Written[] = []
     const transaction = await producer.transaction()
     try {
@@ -95,16 +89,16 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
 
   try {
     // kafkajs goes on with a socket that is dead but open (tulios/kafkajs#1783): each transaction has a deadline of its own.
-    await within(TRANSACTION_MS_MAX, 'the Kafka producer', producer.connect().then(() => transact([], [marker])))
+    await within(TRANSACTION_MS_MAX, 'the Kafka producer', producer.connect().then(() => transact([], marker)))
   } catch (error) {
     await close()
     throw error
   }
 
   return {
-    /** Commits the records and the checkpoints together, or none of them. @returns where the records are */
-    publish: (records: EventRecord[], ...checkpoints: Message[]) =>
-      within(TRANSACTION_MS_MAX, 'the end of the Kafka transaction', transact(records, checkpoints)),
+    /** Commits the records and the checkpoint together, or none of them. @returns where the records are */
+    publish: (records: EventRecord[], checkpoint: Message) =>
+      within(TRANSACTION_MS_MAX, 'the end of the Kafka transaction', transact(records, checkpoint)),
     close
   }
 }

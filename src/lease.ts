@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Collection, Document, Timestamp } from 'mongodb'
 import { deadline, within } from './deadline.ts'
-import { WHOLE, type Shard } from './shards.ts'
 
 /*
  * One leader among the replicas. The lease is judged by MongoDB's clock, so that the replicas' clocks don't matter; the holder
@@ -16,20 +15,10 @@ const RENEW_MS = LEASE_MS / 3
 const POLL_MS = 500
 const ANSWER_MS_MAX = 2_000
 
-/** Holds the relay's origin, one for a topic, and its leases, one for each shard. */
+/** Holds the relay's origin and its lease, one of each for a topic. */
 export const RELAY_COLLECTION = 'relay'
-export function leaseName (topic: string, { index, of }: Shard = WHOLE): string {
-  return of === 1 ? `lease:${topic}` : `lease:${topic}:${index}/${of}`
-}
-
-/** The lease of whoever changes the number of shards. */
-export function layoutLeaseName (topic: string): string {
-  return `lease:${topic}:layout`
-}
-
-/** The name of the document that holds a copy of the layout. */
-export function layoutName (topic: string): string {
-  return `layout:${topic}`
+export function leaseName (topic: string): string {
+  return `lease:${topic}`
 }
 
 /** The name of the document that says where the first relay began. */
@@ -41,32 +30,15 @@ export interface OriginDocument { _id: string, operationTime: Timestamp }
 
 export interface LeaseDocument { _id: string, owner: string, expiresAt: Date, epoch: number, position?: Document }
 
-export type Attempt = (claim: (patienceMs: number) => Promise<boolean>) => Promise<boolean>
-
 export type Lease = ReturnType<typeof createLease>
-
-/** For how long none of these leases was held; Infinity if none ever was. */
-export async function freeMs (collection: Collection<LeaseDocument>, names: string[]): Promise<number> {
-  const [found] = await collection.aggregate<{ ms: number }>([
-    { $match: { _id: { $in: names } } },
-    { $group: { _id: null, ms: { $min: { $subtract: ['$$NOW', '$expiresAt'] } } } }
-  ], deadline(ANSWER_MS_MAX)).toArray()
-  return found?.ms ?? Infinity
-}
-
-/** How far the last holder of each lease was, as of its last renewal. */
-export async function positions (collection: Collection<LeaseDocument>, names: string[]): Promise<(Document | undefined)[]> {
-  const found = new Map((await collection.find({ _id: { $in: names } }, { readConcern: 'majority', ...deadline(ANSWER_MS_MAX) }).toArray()).map(({ _id, position }) => [_id, position]))
-  return names.map((name) => found.get(name))
-}
 
 /** @param owner unique for each process */
 export function createLease ({ collection, name, owner }: { collection: Collection<LeaseDocument>, name: string, owner: string }) {
   /** One round trip. `position` is stored with the lease for whoever wants to see how far the leader is. */
-  async function claim (position?: Document, patienceMs = 0): Promise<boolean> {
+  async function claim (position?: Document): Promise<boolean> {
     const mine = { $eq: ['$owner', owner] }
     const held = await within(ANSWER_MS_MAX, 'MongoDB\'s answer', collection.findOneAndUpdate(
-      { _id: name, $expr: { $or: [mine, { $lte: ['$expiresAt', { $subtract: ['$$NOW', patienceMs] }] }] } },
+      { _id: name, $expr: { $or: [mine, { $lte: ['$expiresAt', '$$NOW'] }] } },
       [{
         $set: {
           epoch: { $cond: [mine, '$epoch', { $add: ['$epoch', 1] }] },
@@ -89,35 +61,15 @@ export function createLease ({ collection, name, owner }: { collection: Collecti
   }
 
   return {
-    /**
-     * Waits until the lease is ours or `signal` aborts. @returns until when it is ours (performance.now()), undefined if aborted
-     * @param attempt decides for how long the lease must have been free at the next try, so that another process may take it first
-     */
-    async acquire (signal: AbortSignal, attempt: Attempt = (claim) => claim(0)): Promise<number | undefined> {
+    /** Waits until the lease is ours or `signal` aborts. @returns until when it is ours (performance.now()), undefined if aborted */
+    async acquire (signal: AbortSignal): Promise<number | undefined> {
       await ensure()
       while (!signal.aborted) {
-        let start = 0
-        const isMine = await attempt((patienceMs) => {
-          start = performance.now()
-          return claim(undefined, patienceMs)
-        })
-        if (isMine) return start + LEASE_MS
+        const start = performance.now()
+        if (await claim()) return start + LEASE_MS
         await delay(POLL_MS, undefined, { signal }).catch(() => {})
       }
       return undefined
-    },
-
-    /** Takes the lease if it is free. @returns until when it is ours, undefined if it isn't */
-    async take (): Promise<number | undefined> {
-      await ensure()
-      const start = performance.now()
-      return await claim() ? start + LEASE_MS : undefined
-    },
-
-    /** Stores a position for a holder to come. */
-    async leave (position: Document): Promise<void> {
-      await ensure()
-      await within(ANSWER_MS_MAX, 'MongoDB\'s answer', collection.updateOne({ _id: name }, { $set: { position } }, { writeConcern: { w: 'majority' } }))
     },
 
     /** Renews from time to time until `signal` aborts or the lease is lost; resolves then. */

@@ -2,7 +2,6 @@ import { MongoServerError, type Db, type ObjectId, type Timestamp } from 'mongod
 import { createCursor, type CursorBatch } from './cursor.ts'
 import type { IdSet } from './id-set.ts'
 import { writtenByUs } from './models.ts'
-import { inShard, type Shard } from './shards.ts'
 
 const BATCH_IDS = 10_000
 /** Orders that an older service left may have to be passed over between two of ours. */
@@ -10,12 +9,12 @@ const ANSWER_MS_MAX = 60_000
 const SNAPSHOT_TOO_OLD = [239, 246]
 
 /**
- * Adds the ids of our orders of a shard to `set`, ascending, until it is full or there are no more.
+ * Adds the ids of our orders to `set`, ascending, until it is full or there are no more.
  * @param range all ids greater than `after` and, where it is given, less than `before`
  * @param at reads what there was at just that time of the cluster, which MongoDB can for five minutes; else what is durable now
  */
-export async function readOrderIds ({ db, collection, shard, range: { after, before }, at, set, signal }: {
-  db: Db, collection: string, shard: Shard, range: { after: ObjectId, before?: ObjectId | undefined }, at?: Timestamp | undefined, set: IdSet, signal: AbortSignal
+export async function readOrderIds ({ db, collection, range: { after, before }, at, set, signal }: {
+  db: Db, collection: string, range: { after: ObjectId, before?: ObjectId | undefined }, at?: Timestamp | undefined, set: IdSet, signal: AbortSignal
 }): Promise<void> {
   // With causal consistency the driver would add a second time to read at.
   const cursor = createCursor({ db, collection, answerMsMax: ANSWER_MS_MAX, session: { causalConsistency: false } })
@@ -23,7 +22,7 @@ export async function readOrderIds ({ db, collection, shard, range: { after, bef
   try {
     add(await cursor.open({
       find: collection,
-      filter: { _id: { $gt: after, ...(before === undefined ? {} : { $lt: before }) }, ...writtenByUs(), ...inShard('$_id', shard) },
+      filter: { _id: { $gt: after, ...(before === undefined ? {} : { $lt: before }) }, ...writtenByUs() },
       projection: { _id: 1 },
       sort: { _id: 1 },
       batchSize: BATCH_IDS,

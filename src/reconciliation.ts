@@ -2,15 +2,12 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { ObjectId, Timestamp, type Collection, type Db } from 'mongodb'
 import type { Kafka, KafkaMessage } from 'kafkajs'
 import { ORDER_PLACED } from '../schemas/event.ts'
-import { timeOfToken } from './change-stream.ts'
 import { deadline } from './deadline.ts'
-import { publishedUntilMs } from './handover.ts'
 import { createIdSet, type IdSet } from './id-set.ts'
 import type { Logger } from './log.ts'
 import { toRecordIfOrder, type OrderDocument, type OrderRecord } from './models.ts'
 import { readOrderIds } from './order-ids.ts'
 import type { Checkpoint } from './relay-topics.ts'
-import type { Shard } from './shards.ts'
 import type { TopicIdentity } from './topic-identity.ts'
 import { readRanges, topicRanges } from './topic-reader.ts'
 import { judge, MARGIN_MS, msOf, type Verdict } from './verdict.ts'
@@ -48,10 +45,10 @@ export interface ReconciliationOptions {
   collection: Collection<OrderDocument>
   kafka: Kafka
   topic: string
-  /** Whose orders are compared. */
-  shard: Shard
-  /** The last known position. Everything before it is on the topic, or was. */
+  /** The last known position. Everything before its `operationTime` is on the topic, or was. */
   known: Checkpoint
+  /** Of checkpoints that don't say their time: no order of this service is older. */
+  origin: Timestamp
   /** It is Kafka's own, so nothing behind it was published either; a copy may be older than what was published. */
   exact: boolean
   identity: TopicIdentity
@@ -67,12 +64,12 @@ export interface ReconciliationOptions {
 }
 
 /** @returns the checkpoint that it committed at its end; undefined if `signal` aborted before */
-export async function reconcile ({ db, collection, kafka, topic, shard, known, exact, identity, commit, unknowable = 'wait', log, observe, signal, idsMax = IDS_MAX }: ReconciliationOptions): Promise<Checkpoint | undefined> {
-  const startMs = (known.operationTime?.t ?? timeOfToken(known.token!)) * 1000
+export async function reconcile ({ db, collection, kafka, topic, known, origin, exact, identity, commit, unknowable = 'wait', log, observe, signal, idsMax = IDS_MAX }: ReconciliationOptions): Promise<Checkpoint | undefined> {
+  const startMs = (known.operationTime?.t ?? origin.t) * 1000
   const firstMs = startMs - MARGIN_MS
   const readFromMs = firstMs - MARGIN_MS
   const earlier = known.reconciling
-  const reconciling = earlier ?? { since: Date.now(), topicSince: identity.since, notBefore: (exact ? publishedUntilMs(known) : Date.parse(known.at)) + MARGIN_MS }
+  const reconciling = earlier ?? { since: Date.now(), topicSince: identity.since, notBefore: (exact && known.operationTime !== undefined ? startMs : Date.parse(known.at)) + MARGIN_MS }
   const counts = { compared: 0, sent: 0, skipped: 0 }
 
   /** Compares all orders, as many at a time as there is room for. @returns just behind which time of the cluster the stream goes on */
@@ -83,15 +80,15 @@ export async function reconcile ({ db, collection, kafka, topic, shard, known, e
     while (!signal.aborted) {
       // Nothing is inserted any more among orders that are old enough. The young ones are read as of one moment, behind which the
       // stream goes on; as MongoDB knows the past for five minutes only, that moment comes when the old ones are done.
-      const before = at === undefined ? idBefore((await clusterTime()).getHighBits() * 1000 - MARGIN_MS) : undefined
+      const before = at === undefined ? idBefore((await clusterTime()).t * 1000 - MARGIN_MS) : undefined
       const ids = createIdSet(idsMax)
-      await readOrderIds({ db, collection: collection.collectionName, shard, range: { after, before }, at, set: ids, signal })
+      await readOrderIds({ db, collection: collection.collectionName, range: { after, before }, at, set: ids, signal })
       if (signal.aborted) return undefined
       if (ids.size > 0) {
         const ranges = await topicRanges(kafka, topic, readFromMs)
         await readRanges({ kafka, topic, ranges, signal, onRecord: (record) => { if (tellsOfOrder(record)) ids.mark(String(record.key)) } })
         counts.compared += ids.size
-        await handle(ids, await judge({ kafka, topic, identity, shards: shard.of, readFromMs, earlier, notBefore: reconciling.notBefore }))
+        await handle(ids, await judge({ kafka, topic, identity, readFromMs, earlier, notBefore: reconciling.notBefore }))
         last = ids.last()!
         after = new ObjectId(last)
       }
@@ -186,7 +183,7 @@ export async function reconcile ({ db, collection, kafka, topic, shard, known, e
     if (swept === undefined) return undefined
     const { at, last = '' } = swept
     const newest = last > (known.orderId ?? '') ? last : known.orderId
-    const behind = { operationTime: { t: at.getHighBits(), i: at.getLowBits() + 1 }, ...(newest === undefined ? {} : { orderId: newest }), at: new Date().toISOString() }
+    const behind = { operationTime: { t: at.t, i: at.i + 1 }, ...(newest === undefined ? {} : { orderId: newest }), at: new Date().toISOString() }
     await commit([], behind)
     log.info(counts, 'the relay has compared all orders with the topic and goes on')
     return behind

@@ -14,6 +14,9 @@ const WINDOWS = [200, 20_000, Infinity]
 const READ_MS_MAX = 60_000
 const END_MS_MAX = 20_000
 
+/** What says how many relays there are, of releases that could divide the orders among several. */
+interface Layout { shards: number, changingTo?: number }
+
 /**
  * The records before `marker`, which must have been committed: of as few offsets as will do, or of all of them.
  * @param enough by default all records are read
@@ -69,9 +72,19 @@ async function readFrom (kafka: Kafka, { checkpointTopic, database }: RelayNames
   }
 }
 
-/** The checkpoint of a shard among `records`, undefined if there is none. */
-export function checkpointIn (records: RelayRecords, { checkpointKey }: RelayNames): Checkpoint | undefined {
-  const value = records.get(checkpointKey)?.value
-  const checkpoint: Checkpoint & { left?: true } | undefined = typeof value === 'string' ? JSON.parse(value) : undefined
-  return checkpoint?.left === true ? undefined : checkpoint
+/**
+ * The checkpoint among `records`, undefined if there is none.
+ * @throws where an earlier release has left the orders divided among several relays: their places are not to be had as one
+ */
+export function checkpointIn (records: RelayRecords, { checkpointTopic, database }: RelayNames): Checkpoint | undefined {
+  const parse = <T>(key: string): T | undefined => {
+    const value = records.get(key)?.value
+    return typeof value === 'string' ? JSON.parse(value) : undefined
+  }
+  const checkpoint = parse<Checkpoint & { left?: true, handovers?: unknown[] }>(database)
+  const layout = parse<Layout>(`${database} layout`)
+  if (checkpoint?.left || checkpoint?.handovers?.length || (checkpoint === undefined && layout !== undefined && (layout.shards > 1 || layout.changingTo !== undefined))) {
+    throw new Error(`the topic ${checkpointTopic} says that ${layout?.shards ?? 'several'} relays publish the orders of ${database}, and this release has one: start the release before once more with RELAY_SHARDS=1 and post an order, then upgrade`)
+  }
+  return checkpoint
 }

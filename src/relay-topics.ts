@@ -2,7 +2,6 @@ import type { ITopicConfig, Kafka, Message } from 'kafkajs'
 import { randomUUID } from 'node:crypto'
 import { within } from './deadline.ts'
 import type { ResumeToken } from './change-stream.ts'
-import { WHOLE, type Shard } from './shards.ts'
 import type { TopicIdentity } from './topic-identity.ts'
 
 /*
@@ -12,29 +11,21 @@ import type { TopicIdentity } from './topic-identity.ts'
 
 export interface TopicSettings { topic: string, partitions: number, replicationFactor: number }
 
-export interface RelayNames { checkpointTopic: string, database: string, checkpointKey: string, transactionalId: string }
+export interface RelayNames { checkpointTopic: string, database: string, transactionalId: string }
 
 /**
  * Derived from topic and database, so that deployments which share a Kafka cluster neither fence each other nor read each other's
- * checkpoints. A database's name has neither dots nor blanks, and a relay of all orders has the names from before there were shards.
+ * checkpoints. A database's name has neither dots nor blanks.
  */
-export function relayNames (topic: string, database: string, { index, of }: Shard = WHOLE): RelayNames {
-  const checkpointTopic = `${topic}.checkpoints`
-  const transactionalId = `${topic}.relay.${database}`
-  if (of === 1) return { checkpointTopic, database, checkpointKey: database, transactionalId }
-  return { checkpointTopic, database, checkpointKey: `${database} ${index}/${of}`, transactionalId: `${transactionalId}.${index}-of-${of}` }
-}
-
-/** Of whoever changes the number of shards, see src/layout-change.ts. */
-export function layoutNames (topic: string, database: string): RelayNames {
-  const { checkpointTopic, transactionalId } = relayNames(topic, database)
-  return { checkpointTopic, database, checkpointKey: `${database} layout`, transactionalId: `${transactionalId}.layout` }
+export function relayNames (topic: string, database: string): RelayNames {
+  return { checkpointTopic: `${topic}.checkpoints`, database, transactionalId: `${topic}.relay.${database}` }
 }
 
 /** How far the relay is. The lease carries a copy, written lazily, for others to see and for when the topic is lost. */
 export interface Checkpoint {
-  /** Where the change stream goes on. Behind a reconciliation there is no token yet, but a time of the cluster. */
+  /** Where the change stream goes on; without it, it starts at `operationTime`. */
   token?: ResumeToken
+  /** A time of the cluster: whatever was inserted before it is published. */
   operationTime?: { t: number, i: number }
   /** The newest order that was published. */
   orderId?: string
@@ -45,25 +36,15 @@ export interface Checkpoint {
    * not go on before it has ended. Orders younger than `notBefore` were not published when it began. All in ms since 1970.
    */
   reconciling?: { since: number, topicSince: number, notBefore: number }
-  /** What earlier shards have published beyond this position. */
-  handovers?: Handover[]
 }
 
-/** Where the shards of an earlier layout ended, as resume tokens, see src/handover.ts. */
-export interface Handover { shards: number, ends: string[] }
-
-export function checkpointMessage ({ checkpointKey }: RelayNames, checkpoint: Checkpoint): Message {
-  return { key: checkpointKey, value: JSON.stringify(checkpoint) }
-}
-
-/** Nobody knows then what was published. */
-export function checkpointGone ({ checkpointTopic, checkpointKey }: RelayNames): Error {
-  return new Error(`the checkpoint ${checkpointKey} is gone from the topic ${checkpointTopic}, and so is its copy in MongoDB: bring one of them back`)
+export function checkpointMessage ({ database }: RelayNames, checkpoint: Checkpoint): Message {
+  return { key: database, value: JSON.stringify(checkpoint) }
 }
 
 /** A record that says "everything before me is all there is". Its own key keeps compaction from mixing it up with a checkpoint. */
-export function fenceMarker ({ checkpointKey }: RelayNames): Message {
-  return { key: `${checkpointKey} fence`, value: randomUUID() }
+export function fenceMarker ({ database }: RelayNames): Message {
+  return { key: `${database} fence`, value: randomUUID() }
 }
 
 const ADMIN_MS_MAX = 20_000

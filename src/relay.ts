@@ -3,20 +3,16 @@ import { MongoServerError, type Collection, type Db, type Document, type Timesta
 import type { Kafka } from 'kafkajs'
 import { HISTORY_LOST, type ChangeBatch, type ChangeStreamReader } from './change-stream.ts'
 import { orAborted } from './deadline.ts'
-import { objectOf, recordsOf } from './event-encoding.ts'
-import { beyond, TokensDiffer, wasPublished } from './handover.ts'
+import { recordsOf } from './event-encoding.ts'
 import { openOrderEventsProducer, type EventRecord, type OrderEventsProducer } from './kafka.ts'
-import { isLive, layoutIn, type Layout } from './layout.ts'
-import type { LayoutKeeper } from './layout-change.ts'
 import type { Lease } from './lease.ts'
 import type { Logger } from './log.ts'
 import type { OrderDocument } from './models.ts'
 import { openOrderStream } from './order-stream.ts'
 import { reconcile, type ReconciliationObserver, type ReconciliationOptions } from './reconciliation.ts'
 import { checkpointIn, readRecords } from './relay-records.ts'
-import { checkpointGone, checkpointMessage, fenceMarker, prepareTopics, relayNames, type Checkpoint, type Handover, type TopicSettings } from './relay-topics.ts'
-import { WHOLE, type Shard } from './shards.ts'
-import { createComplaints, createTerms, type TermsOptions } from './terms.ts'
+import { checkpointMessage, fenceMarker, prepareTopics, relayNames, type Checkpoint, type TopicSettings } from './relay-topics.ts'
+import { createTerms } from './terms.ts'
 import { afterWriting, identifyTopic, type TopicIdentity } from './topic-identity.ts'
 
 /*
@@ -50,16 +46,12 @@ export interface RelayObserver extends ReconciliationObserver {
   published: (events: number, seconds: number) => void
 }
 
-export interface RelayOptions extends Pick<ReconciliationOptions, 'unknowable' | 'idsMax'>, Partial<Pick<TermsOptions, 'attempt' | 'released' | 'complain'>> {
+export interface RelayOptions extends Pick<ReconciliationOptions, 'unknowable' | 'idsMax'> {
   db: Db
   collection: Collection<OrderDocument>
   kafka: Kafka
   topic: TopicSettings
   lease: Lease
-  /** Which orders it publishes; all by default. */
-  shard?: Shard
-  /** Says whether there are as many shards as this relay takes for granted. Without it nobody ever changes their number. */
-  layout?: LayoutKeeper
   /** Where to start when there is no checkpoint: before the first order of this service. */
   origin: Timestamp
   log: Logger
@@ -71,10 +63,8 @@ export interface RelayOptions extends Pick<ReconciliationOptions, 'unknowable' |
 export type Relay = ReturnType<typeof createRelay>
 
 export function createRelay (options: RelayOptions) {
-  const { db, collection, kafka, topic, lease, shard = WHOLE, layout: keeper, origin, log, observe, idleCheckpointMs = IDLE_CHECKPOINT_MS } = options
-  const { attempt, released, complain = createComplaints(log) } = options
-  const names = relayNames(topic.topic, db.databaseName, shard)
-  const shown = shard.of === 1 ? {} : { shard: `${shard.index}/${shard.of}` }
+  const { db, collection, kafka, topic, lease, origin, log, observe, idleCheckpointMs = IDLE_CHECKPOINT_MS } = options
+  const names = relayNames(topic.topic, db.databaseName)
   let position: Checkpoint | undefined
   let identity: TopicIdentity
   let leads = false
@@ -83,7 +73,7 @@ export function createRelay (options: RelayOptions) {
   let lost: Checkpoint | undefined
   let lastOrderId: string | undefined
   let comparedAt = -Infinity
-  const terms = createTerms({ lease, attempt, released, complain, lead, position: () => position, ended })
+  const terms = createTerms({ lease, lead, position: () => position, ended, log })
 
   function ended (): boolean {
     const got = progressed
@@ -93,34 +83,25 @@ export function createRelay (options: RelayOptions) {
   }
 
   async function lead (signal: AbortSignal): Promise<void> {
-    const other = await publishAll(signal)
-    if (other !== undefined) await keeper?.settle(other, signal)
-  }
-
-  /** @returns the layout, if it is not the one that this relay takes for granted */
-  async function publishAll (signal: AbortSignal): Promise<Layout | undefined> {
     const partitions = await prepareTopics(kafka, topic, names)
     const marker = fenceMarker(names)
     let producer: OrderEventsProducer | undefined
     let stream: ChangeStreamReader<Buffer> | undefined
     let start: Checkpoint | undefined
     try {
-      producer = await openOrderEventsProducer({ kafka, ...names, topic: topic.topic, partitions, shards: shard.of, marker })
-      const records = await readRecords(kafka, names, marker, (records) => isLive(records, names))
-      const layout = isLive(records, names) ? undefined : await keeper?.current(layoutIn(records, topic.topic, names))
-      if (layout !== undefined && (layout.shards !== shard.of || layout.changingTo !== undefined)) return layout
-      start = await startingPlace(producer, checkpointIn(records, names), signal, layout?.first ?? true)
-      if (start === undefined || signal.aborted) return undefined
-      stream = await openOrderStream(db, collection.collectionName, start, BATCH_EVENTS_MAX, shard)
+      producer = await openOrderEventsProducer({ kafka, ...names, topic: topic.topic, partitions, marker })
+      const records = await readRecords(kafka, names, marker, (records) => records.has(names.database))
+      start = await startingPlace(producer, checkpointIn(records, names), signal)
+      if (start === undefined || signal.aborted) return
+      stream = await openOrderStream(db, collection.collectionName, start, BATCH_EVENTS_MAX)
       lastOrderId = start.orderId
-      log.info({ topic: topic.topic, ...shown, checkpoint: start.token && start.at }, 'the relay leads')
+      log.info({ topic: topic.topic, checkpoint: start.token && start.at }, 'the relay leads')
       setLeads(true)
       await follow(producer, stream, start, signal)
-      return undefined
     } catch (error) {
       if (isLost(error)) {
         lost = start
-        throw new Error(error instanceof TokensDiffer ? error.message : 'the oplog no longer reaches back to the relay\'s checkpoint: make it larger', { cause: error })
+        throw new Error('the oplog no longer reaches back to the relay\'s checkpoint: make it larger', { cause: error })
       }
       throw error
     } finally {
@@ -136,23 +117,22 @@ export function createRelay (options: RelayOptions) {
   }
 
   /** The checkpoint, if the stream can go on there; else the one at the end of a reconciliation, undefined if that was called off. */
-  async function startingPlace (producer: OrderEventsProducer, checkpoint: Checkpoint | undefined, signal: AbortSignal, mayBeFirst: boolean): Promise<Checkpoint | undefined> {
+  async function startingPlace (producer: OrderEventsProducer, checkpoint: Checkpoint | undefined, signal: AbortSignal): Promise<Checkpoint | undefined> {
     const known = checkpoint ?? await lease.position() as Checkpoint | undefined
-    if (known === undefined && !mayBeFirst) throw checkpointGone(names)
     identity = await identifyTopic(kafka, topic.topic, known?.topic, known === undefined)
-    const from = known ?? { operationTime: { t: origin.getHighBits(), i: origin.getLowBits() }, at: new Date(0).toISOString() }
+    const from = known ?? { operationTime: { t: origin.t, i: origin.i }, at: new Date(0).toISOString() }
     if (lost?.at !== from.at && from.reconciling === undefined && (checkpoint !== undefined || known === undefined)) return from
     const isNews = performance.now() - comparedAt > COMPLAIN_MS
     if (isNews) comparedAt = performance.now()
-    log[isNews ? 'warn' : 'debug']({ topic: topic.topic, ...shown, since: from.at, lost: checkpoint === undefined ? 'checkpoint' : 'oplog' }, 'the relay can\'t go on where it was and compares the orders with the topic')
+    log[isNews ? 'warn' : 'debug']({ topic: topic.topic, since: from.at, lost: checkpoint === undefined ? 'checkpoint' : 'oplog' }, 'the relay can\'t go on where it was and compares the orders with the topic')
     const commitHere = (records: EventRecord[], reached: Checkpoint): Promise<void> => commit(producer, records, reached)
-    return await reconcile({ ...options, topic: topic.topic, shard, known: from, exact: checkpoint !== undefined, identity, commit: commitHere, signal })
+    return await reconcile({ ...options, topic: topic.topic, known: from, exact: checkpoint !== undefined, identity, commit: commitHere, signal })
   }
 
   /** A backlog is fetched ahead while it is published; otherwise the events of some ms go together. */
   async function follow (producer: OrderEventsProducer, stream: ChangeStreamReader<Buffer>, start: Checkpoint, signal: AbortSignal): Promise<void> {
     let committedAt = performance.now()
-    let { handovers = [] } = start
+    let reached = start.operationTime
     let next = stream.next(AWAIT_MS)
     while (!signal.aborted) {
       const batch = await orAborted(next, signal)
@@ -161,7 +141,7 @@ export function createRelay (options: RelayOptions) {
       if (backlog) next = stream.next(AWAIT_MS)
       const began = performance.now()
       if (batch.events.length > 0 || performance.now() - committedAt > idleCheckpointMs) {
-        handovers = await publish(producer, batch, handovers)
+        reached = await publish(producer, batch, reached)
         committedAt = performance.now()
       }
       if (backlog) continue
@@ -171,22 +151,16 @@ export function createRelay (options: RelayOptions) {
     }
   }
 
-  /** @returns what still matters behind this batch of what others have published */
-  async function publish (producer: OrderEventsProducer, { events, token }: ChangeBatch<Buffer>, handovers: Handover[]): Promise<Handover[]> {
-    const untold = handovers.length === 0 ? events : events.filter((event) => !toldBefore(event, handovers))
-    const records = recordsOf(untold, unknownOrder)
+  /** @returns a time of the cluster up to which all is published */
+  async function publish (producer: OrderEventsProducer, { events, token, reached }: ChangeBatch<Buffer>, before: Checkpoint['operationTime']): Promise<Checkpoint['operationTime']> {
+    const records = recordsOf(events, unknownOrder)
     for (const { key } of records) if (lastOrderId === undefined || key > lastOrderId) lastOrderId = key
-    const left = beyond(handovers, { token })
+    const operationTime = reached ?? before
     await commit(producer, records, {
-      token, ...(lastOrderId === undefined ? {} : { orderId: lastOrderId }), at: new Date().toISOString(), ...(left.length === 0 ? {} : { handovers: left })
+      token, ...(operationTime === undefined ? {} : { operationTime }), ...(lastOrderId === undefined ? {} : { orderId: lastOrderId }), at: new Date().toISOString()
     })
     progressed = true
-    return left
-  }
-
-  function toldBefore (event: Buffer, handovers: Handover[]): boolean {
-    const { _id, fullDocument } = objectOf(event)
-    return wasPublished(_id, String(fullDocument._id), handovers)
+    return operationTime
   }
 
   async function commit (producer: OrderEventsProducer, records: EventRecord[], reached: Checkpoint): Promise<void> {
@@ -213,7 +187,7 @@ export function createRelay (options: RelayOptions) {
   }
 }
 
-/** Only a comparison with the topic helps: the oplog was overwritten, or an upgrade gave its events other tokens in the midst of a handover. */
+/** Only a comparison with the topic helps: the oplog was overwritten. */
 function isLost (error: unknown): boolean {
-  return error instanceof TokensDiffer || (error instanceof MongoServerError && error.code === HISTORY_LOST)
+  return error instanceof MongoServerError && error.code === HISTORY_LOST
 }

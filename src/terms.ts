@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Attempt, Lease } from './lease.ts'
+import type { Lease } from './lease.ts'
 import type { Logger } from './log.ts'
 import { createLoop } from './loop.ts'
 import type { Checkpoint } from './relay-topics.ts'
@@ -12,22 +12,16 @@ const COMPLAIN_MS = 60_000
 
 export interface TermsOptions {
   lease: Lease
-  /** Makes a try to get the lease. */
-  attempt?: Attempt | undefined
-  /** The lease was given back. */
-  released?: (() => void) | undefined
   /** Resolves when `signal` aborts or there is nothing to lead. */
   lead: (signal: AbortSignal) => Promise<void>
   position: () => Checkpoint | undefined
   /** A term is over. @returns whether it got anywhere */
   ended: () => boolean
-  complain: Complain
+  log: Logger
 }
 
-export type Complain = ReturnType<typeof createComplaints>
-
-/** A Kafka that is away for an hour is one fact, not one for each try or shard; and one that was just started needs a second try. */
-export function createComplaints (log: Logger) {
+/** A Kafka that is away for an hour is one fact, not one for each try; and one that was just started needs a second try. */
+function createComplaints (log: Logger) {
   let complainedAt = -Infinity
   return function complain (error: Error, failures: number): void {
     log.debug({ err: error }, 'the relay stopped')
@@ -37,7 +31,9 @@ export function createComplaints (log: Logger) {
   }
 }
 
-export function createTerms ({ lease, attempt, released = () => {}, lead, position, ended, complain }: TermsOptions) {
+export function createTerms ({ lease, lead, position, ended, log }: TermsOptions) {
+  const complain = createComplaints(log)
+
   async function run (stopping: AbortSignal): Promise<void> {
     let failures = 0
     while (!stopping.aborted) {
@@ -52,7 +48,7 @@ export function createTerms ({ lease, attempt, released = () => {}, lead, positi
 
   /** One leadership, from getting the lease to losing it. */
   async function term (stopping: AbortSignal): Promise<void> {
-    const until = await lease.acquire(stopping, attempt)
+    const until = await lease.acquire(stopping)
     if (until === undefined) return
     const over = new AbortController()
     const signal = AbortSignal.any([over.signal, stopping])
@@ -63,7 +59,6 @@ export function createTerms ({ lease, attempt, released = () => {}, lead, positi
       over.abort()
       await held
       await lease.release(position())
-      released()
     }
   }
 

@@ -13,8 +13,6 @@ export interface TopicIdentity {
   since: number
   /** For each partition the offset behind the last known record. A topic that ends before it is another one. */
   ends: number[]
-  /** When the number of shards last changed, in ms since 1970: records from before lie where that of then put them, see src/partition.ts. */
-  movedAt?: number
 }
 
 /** What a transaction wrote to a partition of the event topic. */

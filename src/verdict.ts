@@ -14,8 +14,6 @@ export interface Evidence {
   kafka: Kafka
   topic: string
   identity: TopicIdentity
-  /** Among how many relays the orders are divided now. */
-  shards: number
   /** From when on the topic was read. */
   readFromMs: number
   /** A reconciliation that did not come to its end. */
@@ -27,14 +25,12 @@ export interface Evidence {
 /**
  * Asked after a pass over the topic, so that what retention removed meanwhile is not taken for missing. An order that isn't there
  * was never sent if all that could have been sent since is still there, on the topic of then: in its partition there is a record
- * older than that, or none was ever removed. Where the number of shards has changed since, any partition may have been the order's,
- * so this must hold for all of them. Without that, it is certain only that an order was not sent before it existed.
+ * older than that, or none was ever removed. Without that, it is certain only that an order was not sent before it existed.
  */
-export async function judge ({ kafka, topic, identity, shards, readFromMs, earlier, notBefore }: Evidence): Promise<Verdict> {
-  const partitionOf = createPartitionOf(identity.ends.length, shards)
+export async function judge ({ kafka, topic, identity, readFromMs, earlier, notBefore }: Evidence): Promise<Verdict> {
+  const partitionOf = createPartitionOf(identity.ends.length)
   const completeSince = async (ms: number, isSame: boolean): Promise<boolean[]> => {
-    const complete = (await topicRanges(kafka, topic, ms)).map(({ low, start }) => isSame && (low === 0 || start > low))
-    return (identity.movedAt ?? 0) < ms ? complete : complete.map(() => complete.every(Boolean))
+    return (await topicRanges(kafka, topic, ms)).map(({ low, start }) => isSame && (low === 0 || start > low))
   }
 
   const window = await completeSince(readFromMs, identity.since <= readFromMs)

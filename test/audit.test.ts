@@ -40,7 +40,7 @@ async function loseEvent ({ orders, url, collected }: Awaited<ReturnType<typeof 
 
 /** MongoDB knows how far the relay is only from the next renewal of its lease on. */
 async function positionIsKept ({ db, namespace, api }: RunningService): Promise<void> {
-  const reached = api.relay!.positions[0]?.token
+  const reached = api.relay!.position?.token
   await eventually(async () => {
     const lease = await db.collection<Document & { _id: string }>('relay').findOne({ _id: `lease:${namespace}` })
     return JSON.stringify(lease?.position?.token) >= JSON.stringify(reached)

@@ -1,4 +1,4 @@
-import { BSON, Binary, Decimal128, Long, ObjectId, type Document } from 'mongodb'
+import { BSON, Binary, Decimal128, Long, ObjectId, Timestamp, type Document } from 'mongodb'
 import t from 'tap'
 import { createRandom } from '../bench/prove/random.ts'
 import '../src/kafka-client.ts'
@@ -8,7 +8,8 @@ import { toDocument, toRecord, toRecordIfOrder } from '../src/models.ts'
 import { traceparentOf } from '../src/traceparent.ts'
 
 const TOKEN = { _data: '82'.repeat(40) }
-const rawEvent = (fullDocument: Document): Buffer => Buffer.from(BSON.serialize({ _id: TOKEN, fullDocument }))
+const CLUSTER_TIME = new Timestamp({ t: 4_000_000_000, i: 7 })
+const rawEvent = (fullDocument: Document): Buffer => Buffer.from(BSON.serialize({ _id: TOKEN, clusterTime: CLUSTER_TIME, fullDocument }))
 const order = () => toDocument({ userId: 'user-1', products: [{ _id: 'product-1', quantity: 2 }] }, traceparentOf(undefined))
 
 /** What is told of these documents, and whether it took the quick way. */
@@ -85,7 +86,7 @@ t.test('each record of a batch is its own', async (t) => {
 
 t.test('an event that is none of the stream\'s shape is read as objects', async (t) => {
   const document = order()
-  for (const event of [{ fullDocument: document }, { _id: 7, fullDocument: document }, { _id: TOKEN, operationType: 'insert', fullDocument: document }]) {
+  for (const event of [{ fullDocument: document }, { _id: 7, fullDocument: document }, { _id: TOKEN, fullDocument: document }, { _id: TOKEN, operationType: 'insert', fullDocument: document }]) {
     const records = recordsOf([Buffer.from(BSON.serialize(event))], () => t.fail('it is an order'))
     t.strictSame(records, [toRecord(document)])
   }

@@ -202,17 +202,6 @@ export function subscribePlainly (t: Test, topic: string, brokers = parts.kafkaB
   return records
 }
 
-/** A subscriber with kafkajs as it comes is shown the same records as ours, each once. To be asked when ours has seen all. */
-export async function assertSeenPlainly (t: Test, plain: PlainRecord[], { events }: Collected): Promise<void> {
-  await eventually(() => plain.length >= events.length, 60_000, 'as many records')
-  const places = (records: { partition: number, offset: string, key: string }[]): string[] => records.map(({ partition, offset, key }) => `${partition} ${offset} ${key}`).sort()
-  const ours = new Set(places(events.map(({ event, ...place }) => ({ ...place, key: event.orderId }))))
-  const told = new Set(events.map(({ event }) => event.orderId))
-  const theirs = places(plain.filter(({ key }) => told.has(key))) // it may be ahead
-  t.strictSame(theirs.filter((place) => !ours.has(place)), [], 'kafkajs as it comes shows no aborted record')
-  t.equal(theirs.length, ours.size)
-}
-
 interface Collected { events: ReceivedOrderEvent[] }
 
 /**

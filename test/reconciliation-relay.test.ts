@@ -1,7 +1,7 @@
 import { Kafka, logLevel } from 'kafkajs'
-import { ObjectId, type Collection, type Db, type MongoClient, type Timestamp } from 'mongodb'
+import { BSON, ObjectId, Timestamp, type Collection, type Db, type MongoClient } from 'mongodb'
 import t, { type Test } from 'tap'
-import { timeOfToken } from '../src/change-stream.ts'
+import { clusterTimeOf } from '../src/change-event.ts'
 import { createIdSet } from '../src/id-set.ts'
 import { createLease, type LeaseDocument } from '../src/lease.ts'
 import { toDocument, type OrderDocument } from '../src/models.ts'
@@ -145,16 +145,11 @@ t.test('on another topic than before, orders are sent that are younger than all 
   t.equal(before.length + told.length, 7, 'older ones were published, whatever the topic holds')
 })
 
-t.test('a token tells the time of the cluster', async (t) => {
-  const { db, orders } = await newSetting(t)
-  const stream = orders.watch()
-  t.teardown(() => stream.close())
-  const next = stream.next()
-  await eventually(async () => (await db.admin().command({ currentOp: 1, 'cursor.tailable': true, ns: orders.namespace })).inprog.length > 0, 10_000, 'a change stream')
-  await insert(orders, 1)
-  const { _id: token, clusterTime } = await next as { _id: { _data: string }, clusterTime?: Timestamp }
-  t.equal(timeOfToken(token), clusterTime!.getHighBits())
-  t.throws(() => timeOfToken({ _data: '83' }))
+t.test('a change event says when it was made, raw or not', async (t) => {
+  const clusterTime = new Timestamp({ t: 4_000_000_000, i: 4_000_000_001 })
+  const event = { _id: { _data: '82' }, clusterTime, fullDocument: {} }
+  for (const form of [event, Buffer.from(BSON.serialize(event))]) t.strictSame(clusterTimeOf(form), { t: 4_000_000_000, i: 4_000_000_001 })
+  for (const form of [{ _id: 7 }, Buffer.from(BSON.serialize({ _id: {}, fullDocument: {} }))]) t.throws(() => clusterTimeOf(form), TypeError)
 })
 
 t.test('a record in the place of an older one shows that the topic was created again', async (t) => {

@@ -51,7 +51,7 @@ export const audit: Tool<AuditOptions> = {
 
       const expected = ranges.reduce((sum, { start, high }) => sum + high - start, 0) + await countOrders(collection, options)
       const slices = Math.max(1, Math.ceil(expected / SLICE_IDS_MAX))
-      const retention = createRetention(ranges, progress, options.graceMs)
+      const retention = createRetention(ranges, options.graceMs)
       for (let slice = 0; slice < slices; slice++) {
         const part = createSlice({ slice, slices, ids: expected / slices, range: options, report })
         const place = slices === 1 ? '' : `part ${slice + 1} of ${slices}: `
@@ -115,10 +115,10 @@ type Retention = ReturnType<typeof createRetention>
 /**
  * What retention may have removed: an order that is older than the oldest record that its partition still has, where the
  * partition no longer begins at 0. After a change of the number of partitions, which shows in records that are elsewhere than
- * they would be sent today, any partition may have been an order's; and after one of the number of shards that of an order from before.
+ * they would be sent today, any partition may have been an order's.
  */
-function createRetention (ranges: PartitionRange[], { shards, movedAt }: RelayProgress, graceMs: number) {
-  const partitionOf = createPartitionOf(ranges.length, shards)
+function createRetention (ranges: PartitionRange[], graceMs: number) {
+  const partitionOf = createPartitionOf(ranges.length)
   // Where nothing is left nothing is known; where reading began behind the first record, that one is older than all that is looked at.
   const oldest = ranges.map(({ low, start }) => low > 0 && start === low ? Infinity : -Infinity)
   const seen = new Set<number>()
@@ -131,8 +131,7 @@ function createRetention (ranges: PartitionRange[], { shards, movedAt }: RelayPr
       if (oldest[partition] === Infinity) oldest[partition] = ms
     },
     mayHaveRemoved (id: string): boolean {
-      const anywhere = moved || createdMs(id) <= movedAt + CLOCKS_DIFFER_MS
-      return createdMs(id) <= (anywhere ? Math.max(...oldest) : oldest[partitionOf(id)]!) + graceMs
+      return createdMs(id) <= (moved ? Math.max(...oldest) : oldest[partitionOf(id)]!) + graceMs
     }
   }
 }

@@ -1,13 +1,10 @@
-import type { Db, Document, Timestamp } from 'mongodb'
+import { Timestamp, type Db } from 'mongodb'
 import { HISTORY_LOST, openChangeStream, type StreamPosition } from '../src/change-stream.ts'
 import { deadline } from '../src/deadline.ts'
-import { endOf } from '../src/handover.ts'
-import { layoutOr, type Layout } from '../src/layout.ts'
-import { leaseName, originName, positions, RELAY_COLLECTION, type LeaseDocument, type OriginDocument } from '../src/lease.ts'
+import { leaseName, originName, RELAY_COLLECTION, type LeaseDocument, type OriginDocument } from '../src/lease.ts'
 import { writtenByUs } from '../src/models.ts'
 import { positionOf } from '../src/order-stream.ts'
 import type { Checkpoint } from '../src/relay-topics.ts'
-import { shardsOf } from '../src/shards.ts'
 import { CannotRun } from './cannot-run.ts'
 
 /*
@@ -19,8 +16,6 @@ import { CannotRun } from './cannot-run.ts'
 
 const ANSWER_MS_MAX = 10_000
 const AWAIT_MS = 1_000
-/** The token of an idle change stream moves on at least every 10 s, with the server's no-ops. */
-const IDLE_MS_MAX = 60_000
 const BATCH_ORDERS = 10_000
 
 export interface RelayProgress {
@@ -29,41 +24,30 @@ export interface RelayProgress {
   /** Orders from before it were never for this topic; undefined when no service has used this topic yet. */
   origin: Timestamp | undefined
   reached: Checkpoint | undefined
-  /** Among how many relays the orders are divided. */
-  shards: number
-  /** Records of orders from before this time, in ms since 1970, may lie where another number of shards put them. */
-  movedAt: number
 }
 
 /** What the relay has left in MongoDB: a copy of its checkpoint that is a few seconds old at most, and written after it was committed. */
 export async function relayProgress (db: Db, topic: string): Promise<RelayProgress> {
   const { operationTime } = await db.command({ ping: 1 }, deadline(ANSWER_MS_MAX))
-  const layout = await layoutOr(undefined, db.collection(RELAY_COLLECTION), topic)
-  const copies = await positions(db.collection<LeaseDocument>(RELAY_COLLECTION), shardsOf(layout.shards).map((shard) => leaseName(topic, shard))) as (Checkpoint | undefined)[]
+  const copy = (await db.collection<LeaseDocument>(RELAY_COLLECTION).findOne({ _id: leaseName(topic) }, { readConcern: 'majority', ...deadline(ANSWER_MS_MAX) }))?.position as Checkpoint | undefined
   const origin = (await db.collection<OriginDocument>(RELAY_COLLECTION).findOne({ _id: originName(topic) }, { readConcern: 'majority', ...deadline(ANSWER_MS_MAX) }))?.operationTime
   // Who has never seen this topic will start no earlier than now.
-  return progressOf(copies, layout, origin, origin ?? operationTime)
+  return progressOf(copy, origin, origin ?? operationTime)
 }
 
-/**
- * Where the shard is that is least far: what another one has told beyond it only counts as what is yet to be told.
- * @throws CannotRun while the relay itself compares the orders with the topic
- */
-export function progressOf (checkpoints: (Checkpoint | undefined)[], { shards, first }: Layout, origin: Timestamp | undefined, beginning: Timestamp): RelayProgress {
-  if (checkpoints.some((checkpoint) => checkpoint?.reconciling !== undefined)) throw new CannotRun('the relay is just comparing the orders with the topic: wait until it has ended')
-  const [reached] = checkpoints.sort((one, other) => one === undefined ? -1 : other === undefined ? 1 : endOf(one) < endOf(other) ? -1 : 1)
-  const movedAt = first === true ? 0 : Math.max(...checkpoints.map((checkpoint) => checkpoint?.topic?.movedAt ?? checkpoint?.topic?.since ?? Infinity))
-  return { position: reached === undefined ? { startAtOperationTime: beginning } : positionOf(reached), origin, reached, shards, movedAt }
+/** @throws CannotRun while the relay itself compares the orders with the topic */
+export function progressOf (reached: Checkpoint | undefined, origin: Timestamp | undefined, beginning: Timestamp): RelayProgress {
+  if (reached?.reconciling !== undefined) throw new CannotRun('the relay is just comparing the orders with the topic: wait until it has ended')
+  return { position: reached === undefined ? { startAtOperationTime: beginning } : positionOf(reached), origin, reached }
 }
 
 /** Hands over the id of each order between `position` and the present: all that was inserted before this call. */
 export async function ordersAhead (db: Db, collection: string, position: StreamPosition, onOrder: (id: string) => void): Promise<void> {
-  const { operationTime } = await db.command({ ping: 1 }, deadline(ANSWER_MS_MAX))
-  const present = (BigInt(operationTime.t) << 32n) | BigInt(operationTime.i)
+  const present = await majorityTime(db)
   const stream = await openChangeStream({
     db,
     collection,
-    pipeline: [{ $match: { operationType: 'insert', ...writtenByUs('fullDocument.') } }, { $project: { documentKey: 1 } }],
+    pipeline: [{ $match: { operationType: 'insert', ...writtenByUs('fullDocument.') } }, { $project: { clusterTime: 1, documentKey: 1 } }],
     position,
     batchSize: BATCH_ORDERS
   }).catch((error) => {
@@ -71,24 +55,20 @@ export async function ordersAhead (db: Db, collection: string, position: StreamP
     throw new CannotRun('the oplog no longer reaches back to the relay\'s position, so what is missing can\'t be told from what the relay has yet to send', { cause: error })
   })
   try {
-    let reachedAt = performance.now()
-    for (let reached = -1n, events = 1; reached < present || (reached === present && events > 0);) {
-      const batch = await stream.next(AWAIT_MS)
-      for (const { documentKey } of batch.events) onOrder(String(documentKey._id))
-      events = batch.events.length
-      const now = timeOf(batch.token)
-      if (now > reached) reachedAt = performance.now()
-      else if (performance.now() - reachedAt > IDLE_MS_MAX) throw new CannotRun(`MongoDB's change stream did not reach the present: it stood still for ${IDLE_MS_MAX / 1000} s`)
-      reached = now
+    // Nothing comes only once the server has come to the end of what the majority had when it was asked.
+    for (let more = true; more;) {
+      const { events, reached } = await stream.next(AWAIT_MS)
+      for (const { documentKey } of events) onOrder(String(documentKey._id))
+      more = events.length > 0 && !(reached !== undefined && present.lessThan(new Timestamp(reached)))
     }
   } finally {
     await stream.close()
   }
 }
 
-/** A resume token is a key string that begins with the type of a timestamp (0x82) and its eight bytes (MongoDB's resume_token.h). */
-function timeOf (token: Document): bigint {
-  const hex = /^82([0-9A-F]{16})/i.exec(token._data)?.[1]
-  if (hex === undefined) throw new CannotRun('MongoDB\'s resume tokens have a form that is not known here')
-  return BigInt(`0x${hex}`)
+/** @returns the cluster's time, once the majority has all that the primary had then: change streams show nothing else */
+async function majorityTime (db: Db): Promise<Timestamp> {
+  const { operationTime } = await db.command({ ping: 1 }, deadline(ANSWER_MS_MAX))
+  await db.command({ find: RELAY_COLLECTION, limit: 1, readConcern: { level: 'majority', afterClusterTime: operationTime } }, deadline(ANSWER_MS_MAX))
+  return operationTime
 }

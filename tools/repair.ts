@@ -3,12 +3,9 @@ import type { Kafka, Message } from 'kafkajs'
 import { randomUUID } from 'node:crypto'
 import { deadline } from '../src/deadline.ts'
 import { openOrderEventsProducer } from '../src/kafka.ts'
-import { layoutIn, layoutOr } from '../src/layout.ts'
-import { RELAY_COLLECTION } from '../src/lease.ts'
 import { isOrderDocument, toRecord, type OrderDocument } from '../src/models.ts'
 import { checkpointIn, readRecords } from '../src/relay-records.ts'
 import { relayNames } from '../src/relay-topics.ts'
-import { shardsOf } from '../src/shards.ts'
 import { topicRanges } from '../src/topic-reader.ts'
 import { CannotRun } from './cannot-run.ts'
 import { progressOf, relayProgress, type RelayProgress } from './relay-progress.ts'
@@ -18,8 +15,7 @@ import { progressOf, relayProgress, type RelayProgress } from './relay-progress.
  *
  * 1. It has a transactional.id of its own, so the relay isn't fenced. Another repair is: opening the producer, which comes first,
  *    ends what another one has open, and lets its later commits fail. What another one has committed by then is read in step 3.
- * 2. Then the relay's checkpoint (of its shards, the one that is least far) is read from its topic, up to a marker written after the fence. All that the relay publishes
- *    from here on lies behind this checkpoint in the oplog: a relay, this or the next one, starts at the last checkpoint and
+ * 2. Then the relay's checkpoint is read from its topic, up to a marker written after the fence. All that the relay publishes from here on lies behind this checkpoint in the oplog: a relay, this or the next one, starts at the last checkpoint and
  *    never goes back. The copy in MongoDB is not taken here: were Kafka to lose its last transactions, it would be too far.
  * 3. Only then the ends of the topic are asked for, and it is read up to there. They are high watermarks, so they cover what was
  *    committed with that checkpoint even where Kafka has yet to write the mark of its end; the reader waits for that mark.
@@ -39,10 +35,9 @@ export async function openRepair ({ kafka, db, collection, topic }: { kafka: Kaf
   const names = relayNames(topic, db.databaseName)
   const partitions = (await topicRanges(kafka, topic)).length
   await topicRanges(kafka, names.checkpointTopic)
-  const marker: Message = { key: `${names.checkpointKey} repair fence`, value: randomUUID() }
-  const { shards } = await layoutOr(undefined, db.collection(RELAY_COLLECTION), topic)
+  const marker: Message = { key: `${names.database} repair fence`, value: randomUUID() }
   const producer = await openOrderEventsProducer({
-    kafka, transactionalId: `${topic}.repair.${db.databaseName}`, topic, partitions, shards, checkpointTopic: names.checkpointTopic, marker
+    kafka, transactionalId: `${topic}.repair.${db.databaseName}`, topic, partitions, checkpointTopic: names.checkpointTopic, marker
   })
 
   const waiting: string[] = []
@@ -55,7 +50,7 @@ export async function openRepair ({ kafka, db, collection, topic }: { kafka: Kaf
     if (records.length === 0) return []
     const sent = records.map(({ key }) => key)
     // The relay passes over it: it is for whoever wonders one day where these records came from.
-    await producer.publish(records, { key: `${names.checkpointKey} repair`, value: JSON.stringify({ at: new Date().toISOString(), orders: sent }) })
+    await producer.publish(records, { key: `${names.database} repair`, value: JSON.stringify({ at: new Date().toISOString(), orders: sent }) })
     return sent
   }
 
@@ -64,11 +59,9 @@ export async function openRepair ({ kafka, db, collection, topic }: { kafka: Kaf
       const { origin, reached: copied } = await relayProgress(db, topic)
       if (origin === undefined) throw new CannotRun(`no service has used the topic ${topic} with this database yet, so nothing is repaired`)
       const records = await readRecords(kafka, names, marker)
-      const layout = await layoutOr(layoutIn(records, topic, names), db.collection(RELAY_COLLECTION), topic)
-      if (layout.shards !== shards) throw new CannotRun('the number of the relay\'s shards is just being changed: wait until it has ended')
-      const checkpoints = shardsOf(shards).map((shard) => checkpointIn(records, relayNames(topic, db.databaseName, shard)))
-      if (copied !== undefined && checkpoints.includes(undefined)) throw new CannotRun(`the relay's checkpoint is gone from the topic ${names.checkpointTopic}: bring it back before anything is repaired`)
-      return progressOf(checkpoints, layout, origin, origin)
+      const checkpoint = checkpointIn(records, names)
+      if (copied !== undefined && checkpoint === undefined) throw new CannotRun(`the relay's checkpoint is gone from the topic ${names.checkpointTopic}: bring it back before anything is repaired`)
+      return progressOf(checkpoint, origin, origin)
     },
 
     /** Takes an order in, and sends the events of those that were taken in once they are many. @returns whose events are sent now */

@@ -3,8 +3,6 @@ import { parseArgs } from 'node:util'
 import { Partitioners, type Message } from 'kafkajs'
 import { within } from '../src/deadline.ts'
 import { assertWritten, PARTITION_BYTES_MAX, RECORD_OVERHEAD_BYTES } from '../src/kafka.ts'
-import { layoutOr } from '../src/layout.ts'
-import { RELAY_COLLECTION } from '../src/lease.ts'
 import { isOrderDocument, toRecord, writtenByUs } from '../src/models.ts'
 import { createPartitionOf } from '../src/partition.ts'
 import { prepareTopics, relayNames } from '../src/relay-topics.ts'
@@ -49,9 +47,7 @@ export const replay: Tool<ReplayOptions> = {
   async run ({ user, to, rate, after, ...range }, { settings, kafka, db, collection, print, progress, signal }) {
     if (to === relayNames(settings.KAFKA_TOPIC, db.databaseName).checkpointTopic) throw new CannotRun(`${to} is the relay's own topic`)
     const partitions = await prepareTopics(kafka, { topic: to, partitions: settings.KAFKA_TOPIC_PARTITIONS, replicationFactor: settings.KAFKA_TOPIC_REPLICATION })
-    // Beside the relay's own records it keeps to their places; on a topic of its own, to Kafka's.
-    const shards = to === settings.KAFKA_TOPIC ? (await layoutOr(undefined, db.collection(RELAY_COLLECTION), to)).shards : 1
-    const partitionOf = createPartitionOf(partitions, shards)
+    const partitionOf = createPartitionOf(partitions)
     const producer = kafka.producer({ maxInFlightRequests: 1, allowAutoTopicCreation: false, createPartitioner: Partitioners.DefaultPartitioner })
     const batchMax = Math.min(BATCH_RECORDS_MAX, Math.max(1, Math.floor(rate / SENDS_PER_SECOND)))
     let sent = 0
