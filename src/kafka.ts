@@ -38,27 +38,36 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
     maxInFlightRequests: 1,
     allowAutoTopicCreation: false,
     transactionTimeout: TRANSACTION_TIMEOUT_MS,
-    createPartitioner: Partitioners.DefaultPartitioner
+    createPartitioner: Partitioners.DefaultPartitioner,
+    retry: { retries: 0 } // kafkajs would send twice what it has no answer for yet, see src/kafkajs-transactions.ts
   })
 
-  async function transact (records: EventRecord[], checkpoint: Message): Promise<Written[]> {
+  let closed = false
+
+  /** One that was given up may end after `close`, and for what it had asked for kafkajs connects once more. */
+  async function transactOrEnd (records: EventRecord[], checkpoints: Message[]): Promise<Written[]> {
+    try {
+      return await transact(records, checkpoints)
+    } finally {
+      if (closed) await producer.disconnect().catch(() => {})
+    }
+  }
+
+  async function transact (records: EventRecord[], checkpoints: Message[]): Promise<Written[]> {
     const batches = pack(records).map((messages) => [{ topic, messages }])
-    const last = { topic: checkpointTopic, messages: [{ ...checkpoint, partition: 0 }] }
+    const last = { topic: checkpointTopic, messages: checkpoints.map((checkpoint) => ({ ...checkpoint, partition: 0 })) }
     if (batches.length === 0) batches.push([last])
     else batches.at(-1)!.push(last) // mostly there is one, and no time for one more round trip
     const written: Written[] = []
     const transaction = await producer.transaction()
-    try {
-      for (const topicMessages of batches) {
-        const answers = await transaction.sendBatch({ acks: -1, topicMessages })
-        assertWritten(topicMessages, answers)
-        for (const { topicName, partition, baseOffset } of answers) {
-          if (topicName === topic) written.push({ partition, offset: Number(baseOffset), count: topicMessages[0]!.messages.filter((one) => one.partition === partition).length })
-        }
+    // One that fails is not aborted here: the abort would overtake what other brokers have not looked at yet, and leave that
+    // to the next commit. The next producer's InitProducerId aborts it in a higher epoch, which shuts out what comes late.
+    for (const topicMessages of batches) {
+      const answers = await transaction.sendBatch({ acks: -1, topicMessages })
+      assertWritten(topicMessages, answers)
+      for (const { topicName, partition, baseOffset } of answers) {
+        if (topicName === topic) written.push({ partition, offset: Number(baseOffset), count: topicMessages[0]!.messages.filter((one) => one.partition === partition).length })
       }
-    } catch (error) {
-      await transaction.abort().catch(() => {})
-      throw error
     }
     await transaction.commit()
     return written
@@ -83,22 +92,23 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
   }
 
   async function close (): Promise<void> {
+    closed = true
     // It waits for its pending requests, of which a dead broker answers none (tulios/kafkajs#918).
     await within(CLOSE_MS_MAX, 'the end of the Kafka producer', producer.disconnect()).catch(() => {})
   }
 
   try {
     // kafkajs goes on with a socket that is dead but open (tulios/kafkajs#1783): each transaction has a deadline of its own.
-    await within(TRANSACTION_MS_MAX, 'the Kafka producer', producer.connect().then(() => transact([], marker)))
+    await within(TRANSACTION_MS_MAX, 'the Kafka producer', producer.connect().then(() => transactOrEnd([], [marker])))
   } catch (error) {
     await close()
     throw error
   }
 
   return {
-    /** Commits the records and the checkpoint together, or none of them. @returns where the records are */
-    publish: (records: EventRecord[], checkpoint: Message) =>
-      within(TRANSACTION_MS_MAX, 'the end of the Kafka transaction', transact(records, checkpoint)),
+    /** Commits the records and the checkpoints together, or none of them. @returns where the records are */
+    publish: (records: EventRecord[], ...checkpoints: Message[]) =>
+      within(TRANSACTION_MS_MAX, 'the end of the Kafka transaction', transactOrEnd(records, checkpoints)),
     close
   }
 }
@@ -107,8 +117,9 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
 export const RECORD_OVERHEAD_BYTES = 500
 
 /**
- * kafkajs can resolve without having written a partition whose leader moved during a retry, or after writing one twice
- * (tulios/kafkajs#1798): each partition must have been answered exactly once, else the transaction is aborted.
+ * kafkajs has resolved without having written a partition whose leader had moved (tulios/kafkajs#1798): each partition must
+ * have been answered exactly once, otherwise nothing is committed. It can't see one that a second request has written again,
+ * as that request's answer takes the place of the first one's; that there is none is up to src/kafkajs-transactions.ts.
  */
 export function assertWritten (topicMessages: { topic: string, messages: Message[] }[], answers: RecordMetadata[]): void {
   const expected = new Set(topicMessages.flatMap(({ topic, messages }) => messages.map(({ partition }) => `${topic} ${partition}`)))
@@ -139,8 +150,9 @@ export interface OrderEventsConsumerOptions {
 const IDLE_FETCH_MS = 500
 
 /**
- * A consumer of order events. It sees committed records only, each at least once; duplicates can only come from its own
- * restarts, as a crash after `onBatch` and before the commit delivers the batch again.
+ * A consumer of order events. It sees committed records only, each at least once. A batch comes again after a crash
+ * between `onBatch` and the commit of its offsets, and where the group has given its partition to another member by then:
+ * if it blocks this process for more than 30 s (kafkajs' session), or takes another 60 s after members have come or gone.
  * @throws what kafkajs gave up for before it had joined
  * @returns once it has joined the group; `stop` finishes the batch at hand, commits it and leaves
  */
@@ -162,7 +174,7 @@ export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order
     await consumer.connect()
     await consumer.subscribe({ topic, fromBeginning })
     await consumer.run({
-      eachBatch: async ({ batch }) => {
+      eachBatch: ({ batch, heartbeat }) => whileAlive(heartbeat, async () => {
         const events: ReceivedOrderEvent[] = []
         for (const message of batch.messages) {
           const received = receive(message, batch.partition)
@@ -170,7 +182,7 @@ export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order
           else events.push(received)
         }
         if (events.length > 0) await onBatch(events)
-      }
+      })
     })
     await joined
   } catch (error) {
@@ -179,6 +191,19 @@ export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order
     throw error
   }
   return { stop: endable.end }
+}
+
+/** kafkajs itself sends none while a batch is dealt with. It sends these no more often than it means to, every 3 s. */
+const HEARTBEAT_MS = 1_000
+
+/** Keeps this member in its group. A heartbeat fails when the group changes, which kafkajs looks at after the batch. */
+async function whileAlive (heartbeat: () => Promise<void>, work: () => Promise<void>): Promise<void> {
+  const timer = setInterval(() => { heartbeat().catch(() => {}) }, HEARTBEAT_MS)
+  try {
+    await work()
+  } finally {
+    clearInterval(timer)
+  }
 }
 
 function throwUncaught (error: Error): void {
