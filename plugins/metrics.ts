@@ -2,13 +2,13 @@ import metricsModule from 'fastify-metrics'
 import fp from 'fastify-plugin'
 import promClient, { type Aggregator, type Registry } from 'prom-client'
 import packageJson from '../package.json' with { type: 'json' }
+import type { Checkpoint } from '../src/checkpoint.ts'
 import { deadline } from '../src/deadline.ts'
 import { leaseName, RELAY_COLLECTION, type LeaseDocument } from '../src/lease.ts'
 import type { OrdersObserver } from '../src/orders.ts'
 import { readinessOf } from '../src/readiness.ts'
 import { createRelayLag } from '../src/relay-lag.ts'
 import type { RelayObserver } from '../src/relay.ts'
-import type { Checkpoint } from '../src/relay-topics.ts'
 import { routeMetricsOptions, SECONDS_BUCKETS } from './route-metrics.ts'
 
 declare module 'fastify' {
@@ -82,14 +82,16 @@ export default fp(async (app) => {
   for (const result of ['found', 'sent', 'skipped']) reconciled.inc({ result }, 0)
   const unknowable = gauge('relay_unknowable_orders', 'orders of which nobody can know whether Kafka was told: the relay waits for RELAY_UNKNOWABLE')
   unknowable.set(0)
-  const leasedPosition = async (): Promise<Checkpoint | undefined> =>
-    (await app.db.collection<LeaseDocument>(RELAY_COLLECTION).findOne({ _id: leaseName(app.settings.KAFKA_TOPIC) }, deadline(LEASE_MS_MAX)))?.position as Checkpoint | undefined
+  const oversized = gauge('relay_oversized_orders', 'orders whose events are larger than the topic takes: they are published once its max.message.bytes is raised')
+  oversized.set(0)
   const lag = createRelayLag({
+    db: app.db,
     collection: app.ordersCollection,
-    newestPublished: async () => {
-      // The leader's own position is fresher than what the lease says.
-      const { orderId } = app.relay?.position ?? await leasedPosition() ?? {}
-      return orderId
+    progress: async () => {
+      // The leader's own is fresher than what the lease says.
+      if (app.relay?.leads) return { orderId: app.relay.position?.orderId, drained: app.relay.drained }
+      const leased = await app.db.collection<LeaseDocument>(RELAY_COLLECTION).findOne({ _id: leaseName(app.settings.KAFKA_TOPIC) }, deadline(LEASE_MS_MAX))
+      return { orderId: (leased?.position as Checkpoint | undefined)?.orderId, drained: leased?.drained }
     }
   })
   // Each worker measures the same. The leader's is the smallest, as it knows first what is published; none is ever too small.
@@ -124,6 +126,9 @@ export default fp(async (app) => {
     },
     reconciled (result, orders) {
       reconciled.inc({ result }, orders)
+    },
+    oversized (orders) {
+      oversized.set(orders)
     },
     unknowable (orders) {
       unknowable.set(orders)

@@ -1,8 +1,9 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import fp from 'fastify-plugin'
 import type { Timestamp } from 'mongodb'
 import { within } from '../src/deadline.ts'
+import { createHeldOrders, type HeldDocument } from '../src/held-orders.ts'
 import { createLease, leaseName, originName, RELAY_COLLECTION, type LeaseDocument, type OriginDocument } from '../src/lease.ts'
 import type { Unknowable } from '../src/reconciliation.ts'
 import { createRelay, type Relay } from '../src/relay.ts'
@@ -13,11 +14,13 @@ declare module 'fastify' {
 
 /** A transaction at hand ends within it, unless Kafka hangs: then the next leader finds out by the checkpoint. */
 const STOP_MS_MAX = 4_000
+const SOURCE_BYTES = 6
 
 /** Tells Kafka of the orders. Without Kafka in this process only the place to start from is kept. */
 export default fp(async (app) => {
   const { db, ordersCollection: collection, kafka, settings, log, observe } = app
-  const origin = await ensureOrigin()
+  const known = await ensureOrigin()
+  const { operationTime: origin, source } = known
   app.decorate('relay', undefined)
   if (kafka === undefined) return
 
@@ -27,8 +30,11 @@ export default fp(async (app) => {
     collection,
     kafka,
     topic: { topic: settings.KAFKA_TOPIC, partitions: settings.KAFKA_TOPIC_PARTITIONS, replicationFactor: settings.KAFKA_TOPIC_REPLICATION },
-    lease: createLease({ collection: db.collection<LeaseDocument>(RELAY_COLLECTION), name: leaseName(settings.KAFKA_TOPIC), owner }),
+    lease: createLease({ collection: db.collection<LeaseDocument>(RELAY_COLLECTION), name: leaseName(settings.KAFKA_TOPIC), owner, log }),
+    held: createHeldOrders({ collection: db.collection<HeldDocument>(RELAY_COLLECTION), topic: settings.KAFKA_TOPIC }),
+    source,
     origin,
+    keepOrigin: () => ensureOrigin(known),
     log,
     observe,
     unknowable: settings.RELAY_UNKNOWABLE as Unknowable
@@ -39,13 +45,16 @@ export default fp(async (app) => {
     await within(STOP_MS_MAX, 'the relay\'s end', relay.stop()).catch((error) => log.warn({ reason: error.message }, 'the relay was left behind'))
   })
 
-  /** Stored before the first request is served: if Kafka is down at the very first start, this says where the first relay begins. */
-  async function ensureOrigin (): Promise<Timestamp> {
-    const { operationTime } = await db.command({ ping: 1 })
-    const stored = await db.collection<OriginDocument>(RELAY_COLLECTION).findOneAndUpdate(
+  /**
+   * Stored before the first request is served: if Kafka is down at the very first start, this says where the first relay begins. The
+   * name beside it tells these orders from those of another MongoDB that publishes to the same topic.
+   */
+  async function ensureOrigin (known?: OriginDocument): Promise<OriginDocument> {
+    const { operationTime, source = randomBytes(SOURCE_BYTES).toString('hex') } = known ?? await db.command({ ping: 1 }) as { operationTime: Timestamp, source?: string }
+    const orElse = (field: string, value: unknown) => ({ $ifNull: [field, value] })
+    return (await db.collection<OriginDocument>(RELAY_COLLECTION).findOneAndUpdate(
       { _id: originName(settings.KAFKA_TOPIC) },
-      { $setOnInsert: { operationTime } },
-      { upsert: true, returnDocument: 'after', writeConcern: { w: 'majority' } })
-    return stored!.operationTime
+      [{ $set: { operationTime: orElse('$operationTime', operationTime), source: orElse('$source', source) } }],
+      { upsert: true, returnDocument: 'after', writeConcern: { w: 'majority' } }))!
   }
 }, { name: 'relay', dependencies: ['mongo', 'kafka', 'orders', 'metrics'] })

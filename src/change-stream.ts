@@ -1,4 +1,4 @@
-import type { Db, Document, Timestamp } from 'mongodb'
+import { MongoServerError, type Db, type Document, type Timestamp } from 'mongodb'
 import { clusterTimeOf, type ClusterTime } from './change-event.ts'
 import { createCursor, type CursorBatch } from './cursor.ts'
 
@@ -8,6 +8,9 @@ import { createCursor, type CursorBatch } from './cursor.ts'
  * empty (a quiet collection's token would age out of the oplog otherwise, SERVER-35740).
  * Nothing is resumed here: whoever reads it opens a new one at the last token it has made use of.
  */
+
+/** The server answers within the awaited time, unless it has much of the oplog to look through: then it is asked whether it still does. */
+const ANSWER_MS_MAX = 10_000
 
 export type ResumeToken = Document
 export type StreamPosition = { startAfter: ResumeToken } | { startAtOperationTime: Timestamp }
@@ -25,25 +28,31 @@ export interface ChangeBatch<E extends Document = Document> {
   reached: ClusterTime | undefined
 }
 
-/** The server answers within the awaited time; more than this beyond it means that it hangs. */
-const ANSWER_MS_MAX = 10_000
 export const HISTORY_LOST = 286
+/** MongoDB does not find the event of the token: it was put back to an earlier state, or its data was put into a new replica set. */
+const TOKEN_NOT_FOUND = 280
+
+/** Whether the oplog does not hold what a stream would have to go on with, so that trying again would not help. */
+export function isLostHistory (error: unknown): error is MongoServerError {
+  return error instanceof MongoServerError &&
+    (error.code === HISTORY_LOST || error.code === TOKEN_NOT_FOUND || error.hasErrorLabel('NonResumableChangeStreamError'))
+}
 
 export interface ChangeStreamReader<E extends Document = Document> {
   /** Resolves as soon as there are events, or with none after `awaitMs`. Rejects with the server's or the driver's error. */
-  next: (awaitMs: number) => Promise<ChangeBatch<E>>
+  next: (awaitMs: number, batchSize?: number) => Promise<ChangeBatch<E>>
   close: () => Promise<void>
 }
 
 /**
  * @param pipeline must project `clusterTime`
  * @param raw events as they came, in BSON
- * @param onDrop called when the collection was dropped or renamed: what is read then is of the new one of its name
+ * @param onDrop called when the collection was dropped or renamed, before `at`: what is read then is of the new one of its name
  */
 export async function openChangeStream<E extends Document = Document> ({ db, collection, pipeline, position, batchSize, raw, onDrop }: {
-  db: Db, collection: string, pipeline: Document[], position: StreamPosition, batchSize: number, raw?: boolean, onDrop?: () => void
+  db: Db, collection: string, pipeline: Document[], position: StreamPosition, batchSize: number, raw?: boolean, onDrop?: (at: ClusterTime) => void
 }): Promise<ChangeStreamReader<E>> {
-  const cursor = createCursor<E>({ db, collection, raw, answerMsMax: ANSWER_MS_MAX })
+  const cursor = createCursor<E>({ db, collection, raw, answerMsMax: ANSWER_MS_MAX, patient: true })
   let first: ChangeBatch<E> | undefined
   let token: ResumeToken
   let answeredAt: ClusterTime | undefined
@@ -67,23 +76,23 @@ export async function openChangeStream<E extends Document = Document> ({ db, col
     return { events: documents, token, operationTime, reached }
   }
 
-  async function read (awaitMs: number): Promise<ChangeBatch<E>> {
+  async function read (awaitMs: number, size: number): Promise<ChangeBatch<E>> {
     if (first !== undefined && first.events.length > 0) {
       const batch = first
       first = undefined
       return batch
     }
     first = undefined
-    if (!cursor.ended) return batchOf(await cursor.more(batchSize, awaitMs))
+    if (!cursor.ended) return batchOf(await cursor.more(size, awaitMs))
     // MongoDB ends the stream of a collection that is dropped or renamed. Its last token stands for that, and `startAfter` goes on
-    // behind it; who only tried again would find the same end for as long as the oplog holds it.
-    onDrop?.()
+    // after it; whoever only tried again would find the same end for as long as the oplog holds it.
+    onDrop?.(answeredAt ?? { t: Math.floor(Date.now() / 1000), i: 0 })
     return await open({ startAfter: token })
   }
 
   return {
-    next (awaitMs) {
-      const batch = read(awaitMs)
+    next (awaitMs, size = batchSize) {
+      const batch = read(awaitMs, size)
       batch.catch(() => {}) // who fetches ahead meets the error when he awaits the batch, if he does
       return batch
     },

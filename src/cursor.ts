@@ -1,4 +1,6 @@
 import { Long, MongoNetworkError, MongoServerError, type ClientSessionOptions, type Db, type Document, type Timestamp } from 'mongodb'
+import { randomUUID } from 'node:crypto'
+import { whileAtWork } from './at-work.ts'
 import { deadline, within } from './deadline.ts'
 import { toLong } from './models.ts'
 
@@ -16,18 +18,23 @@ const RAW_FIELDS = { firstBatch: true, nextBatch: true }
  * A cursor read command by command, for what the driver's own cursors hide: where a batch ends, and the token that follows it.
  * @param raw documents as they came, in BSON
  * @param answerMsMax ms in which the server must answer, beyond the time that it is allowed to wait for documents
+ * @param patient waits on as long as the server is at work on it
  * @param signal calls off what is at work and closes its connection
  */
-export function createCursor<D extends Document = Document> ({ db, collection, raw = false, answerMsMax, signal, session: options }: {
-  db: Db, collection: string, raw?: boolean, answerMsMax: number, signal?: AbortSignal, session?: ClientSessionOptions
+export function createCursor<D extends Document = Document> ({ db, collection, raw = false, answerMsMax, patient = false, signal, session: options }: {
+  db: Db, collection: string, raw?: boolean, answerMsMax: number, patient?: boolean, signal?: AbortSignal, session?: ClientSessionOptions
 }) {
   // It can be read only in the session that opened it, and by default each command gets one of its own.
   const session = db.client.startSession(options)
-  const commandOptions = { session, signal, ...(raw ? { fieldsAsRaw: RAW_FIELDS } : {}) }
+  const commandOptions = { session, signal, ...(raw ? { fieldsAsRaw: RAW_FIELDS } : {}), ...(patient ? { socketTimeoutMS: 0 } : {}) }
+  const comment = `order-service ${randomUUID()}`
   let id = Long.ZERO
 
   async function command (body: Document, waitMs: number): Promise<CursorBatch<D>> {
-    const { cursor, operationTime } = await within(answerMsMax + waitMs, 'MongoDB\'s answer', db.command(body, commandOptions))
+    const msMax = answerMsMax + waitMs
+    const { cursor, operationTime } = patient
+      ? await whileAtWork({ db, comment, msMax, command: db.command({ ...body, comment }, commandOptions) })
+      : await within(msMax, 'MongoDB\'s answer', db.command(body, commandOptions))
     id = toLong(cursor.id)
     return { documents: cursor.firstBatch ?? cursor.nextBatch, postBatchResumeToken: cursor.postBatchResumeToken, operationTime }
   }

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { MongoServerError, Timestamp, type Db } from 'mongodb'
-import { HISTORY_LOST, openChangeStream, type ChangeBatch, type ChangeStreamReader, type StreamPosition } from './change-stream.ts'
+import { Timestamp, type Db } from 'mongodb'
+import { isLostHistory, openChangeStream, type ChangeBatch, type ChangeStreamReader, type StreamPosition } from './change-stream.ts'
 import type { Logger } from './log.ts'
 import { createLoop } from './loop.ts'
 import type { OrderReads } from './order-reads.ts'
@@ -41,7 +41,7 @@ export function createInvalidation ({ db, collectionName, reads, redis, redisTtl
         if (stopping.aborted) return
         log.warn({ reason: (error as Error).message }, 'fixes made in MongoDB by hand show late: the stream of changes broke and is opened again')
         reads.forgetAll() // another primary may answer first with what was before a change that the last one told of
-        if (error instanceof MongoServerError && error.code === HISTORY_LOST) {
+        if (isLostHistory(error)) {
           position = undefined
           historySeconds = 0
           redis?.distrust()

@@ -2,9 +2,7 @@ import { Partitioners, type Kafka, type KafkaMessage, type Message, type RecordM
 import { within } from './deadline.ts'
 import { createConsumer } from './kafka-consumer.ts'
 import './kafkajs-aborted.ts' // also for a subscriber with a Kafka client of its own
-import type { EncodedRecord } from './kafkajs-encoding.ts'
-import type { OrderRecord } from './models.ts'
-import { createPartitionOf } from './partition.ts'
+import { createPacker, MESSAGE_BYTES_MAX, type EventRecord } from './event-packing.ts'
 import { receive, type ReceivedOrderEvent } from './received-event.ts'
 import type { Written } from './topic-identity.ts'
 
@@ -12,32 +10,41 @@ export type { ReceivedOrderEvent }
 
 /* Both ends of `order-events`: the producer, which the relay uses, and the consumer, for whoever subscribes. */
 
-/** Kafka's `max.message.bytes` is 1 MiB by default and holds for what one request brings to one partition. */
-export const PARTITION_BYTES_MAX = 900_000
 const TRANSACTION_MS_MAX = 15_000
-/** After this Kafka aborts what a dead relay left open. Above TRANSACTION_MS_MAX, so that it never cuts off a live one. */
-const TRANSACTION_TIMEOUT_MS = 30_000
 const CLOSE_MS_MAX = 2_000
 
-export type EventRecord = OrderRecord | EncodedRecord
+/** What a transaction wrote, and where on the topic of the checkpoints its own are. */
+interface Transacted { written: Written[], checkpointAt: number }
+
 export type OrderEventsProducer = Awaited<ReturnType<typeof openOrderEventsProducer>>
 
 /**
  * Opens the transactional producer and fences every older one of the same `transactionalId`: what they have not committed by
  * now never will be. kafkajs' `connect()` does not do that, only a new transaction does; so a first one is committed here, with
  * `marker` as its only record.
+ * @param maxMessageBytes the topic's `max.message.bytes`
+ * @param msMax ms for each transaction; after twice that Kafka aborts what a dead relay left open
  * @throws what kafkajs throws, as `publish` does. After an error the producer must be closed and not be used again: only
  * the checkpoint tells then what was committed.
  */
-export async function openOrderEventsProducer ({ kafka, transactionalId, topic, partitions, checkpointTopic, marker }: {
-  kafka: Kafka, transactionalId: string, topic: string, partitions: number, checkpointTopic: string, marker: Message
+export async function openOrderEventsProducer ({
+  kafka, transactionalId, topic, partitions, checkpointTopic, marker, maxMessageBytes = MESSAGE_BYTES_MAX, msMax = TRANSACTION_MS_MAX
+}: {
+  kafka: Kafka
+  transactionalId: string
+  topic: string
+  partitions: number
+  checkpointTopic: string
+  marker: Message
+  maxMessageBytes?: number | undefined
+  msMax?: number
 }) {
-  const partitionOf = createPartitionOf(partitions)
+  const packer = createPacker(partitions, maxMessageBytes)
   const producer = kafka.producer({
     transactionalId,
     maxInFlightRequests: 1,
     allowAutoTopicCreation: false,
-    transactionTimeout: TRANSACTION_TIMEOUT_MS,
+    transactionTimeout: 2 * msMax,
     createPartitioner: Partitioners.DefaultPartitioner,
     retry: { retries: 0 } // kafkajs would send twice what it has no answer for yet, see src/kafkajs-transactions.ts
   })
@@ -45,7 +52,7 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
   let closed = false
 
   /** One that was given up may end after `close`, and for what it had asked for kafkajs connects once more. */
-  async function transactOrEnd (records: EventRecord[], checkpoints: Message[]): Promise<Written[]> {
+  async function transactOrEnd (records: EventRecord[], checkpoints: Message[]): Promise<Transacted> {
     try {
       return await transact(records, checkpoints)
     } finally {
@@ -53,12 +60,13 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
     }
   }
 
-  async function transact (records: EventRecord[], checkpoints: Message[]): Promise<Written[]> {
-    const batches = pack(records).map((messages) => [{ topic, messages }])
+  async function transact (records: EventRecord[], checkpoints: Message[]): Promise<Transacted> {
+    const batches = packer.pack(records).map((messages) => [{ topic, messages }])
     const last = { topic: checkpointTopic, messages: checkpoints.map((checkpoint) => ({ ...checkpoint, partition: 0 })) }
     if (batches.length === 0) batches.push([last])
     else batches.at(-1)!.push(last) // mostly there is one, and no time for one more round trip
     const written: Written[] = []
+    let checkpointAt = 0
     const transaction = await producer.transaction()
     // One that fails is not aborted here: the abort would overtake what other brokers have not looked at yet, and leave that
     // to the next commit. The next producer's InitProducerId aborts it in a higher epoch, which shuts out what comes late.
@@ -66,29 +74,13 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
       const answers = await transaction.sendBatch({ acks: -1, topicMessages })
       assertWritten(topicMessages, answers)
       for (const { topicName, partition, baseOffset } of answers) {
-        if (topicName === topic) written.push({ partition, offset: Number(baseOffset), count: topicMessages[0]!.messages.filter((one) => one.partition === partition).length })
+        const offset = Number(baseOffset)
+        if (topicName === checkpointTopic) checkpointAt = offset
+        else written.push({ partition, offset, count: topicMessages[0]!.messages.filter((one) => one.partition === partition).length })
       }
     }
     await transaction.commit()
-    return written
-  }
-
-  /** Messages with their partitions, in rounds that hold no more than a partition takes at once. */
-  function pack (records: EventRecord[]): Message[][] {
-    const rounds: Message[][] = []
-    const places = Array.from({ length: partitions }, () => ({ round: 0, bytes: 0 }))
-    for (const record of records) {
-      const message = { ...record, partition: partitionOf(record.key) }
-      const place = places[message.partition]!
-      const bytes = ('encoded' in record ? record.encoded.length : Buffer.byteLength(record.value)) + RECORD_OVERHEAD_BYTES
-      if (place.bytes > 0 && place.bytes + bytes > PARTITION_BYTES_MAX) {
-        place.round++
-        place.bytes = 0
-      }
-      place.bytes += bytes;
-      (rounds[place.round] ??= []).push(message)
-    }
-    return rounds
+    return { written, checkpointAt }
   }
 
   async function close (): Promise<void> {
@@ -97,24 +89,30 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
     await within(CLOSE_MS_MAX, 'the end of the Kafka producer', producer.disconnect()).catch(() => {})
   }
 
+  let fencedAt = 0
   try {
     // kafkajs goes on with a socket that is dead but open (tulios/kafkajs#1783): each transaction has a deadline of its own.
-    await within(TRANSACTION_MS_MAX, 'the Kafka producer', producer.connect().then(() => transactOrEnd([], [marker])))
+    const { checkpointAt } = await within(msMax, 'the Kafka producer', producer.connect().then(() => transactOrEnd([], [marker])))
+    fencedAt = checkpointAt
   } catch (error) {
     await close()
     throw error
   }
 
   return {
+    /** Where the marker is on the topic of the checkpoints: all that older producers have committed is before it. */
+    fencedAt,
+
+    /** Whether the topic takes a record at all. */
+    takes: packer.takes,
+
     /** Commits the records and the checkpoints together, or none of them. @returns where the records are */
-    publish: (records: EventRecord[], ...checkpoints: Message[]) =>
-      within(TRANSACTION_MS_MAX, 'the end of the Kafka transaction', transactOrEnd(records, checkpoints)),
+    publish: async (records: EventRecord[], ...checkpoints: Message[]): Promise<Written[]> =>
+      (await within(msMax, 'the end of the Kafka transaction', transactOrEnd(records, checkpoints))).written,
+
     close
   }
 }
-
-/** Headers, key and framing of one of our records, rounded up. */
-export const RECORD_OVERHEAD_BYTES = 500
 
 /**
  * kafkajs has resolved without having written a partition whose leader had moved (tulios/kafkajs#1798): each partition must

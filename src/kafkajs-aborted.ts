@@ -14,7 +14,7 @@ export interface FetchedRecord {
   offset: string
   key: Buffer | null
   isControlRecord: boolean
-  batchContext?: { producerId: string, inTransaction: boolean }
+  batchContext?: { producerId: string, inTransaction: boolean, firstOffset?: string, lastOffsetDelta?: number }
 }
 
 export interface AbortedTransaction { producerId: string, firstOffset: string }

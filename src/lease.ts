@@ -1,6 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Collection, Document, Timestamp } from 'mongodb'
+import type { ClusterTime } from './change-event.ts'
 import { deadline, within } from './deadline.ts'
+import type { Logger } from './log.ts'
 
 /*
  * One leader among the replicas. The lease is judged by MongoDB's clock, so that the replicas' clocks don't matter; the holder
@@ -14,9 +16,15 @@ const RENEW_MS = LEASE_MS / 3
 /** How soon a lease that was given back is taken up. */
 const POLL_MS = 500
 const ANSWER_MS_MAX = 2_000
+/** How long nobody may lead before whoever waits for the lease says so, and how often it looks. */
+const WITHOUT_LEADER_MS = 60_000
+const LOOK_MS = 10_000
+/** How many former holders are remembered: a checkpoint of anybody else is none of this MongoDB's. */
+const OWNERS_MAX = 100
 
 /** Holds the relay's origin and its lease, one of each for a topic. */
 export const RELAY_COLLECTION = 'relay'
+
 export function leaseName (topic: string): string {
   return `lease:${topic}`
 }
@@ -26,28 +34,55 @@ export function originName (topic: string): string {
   return `origin:${topic}`
 }
 
-export interface OriginDocument { _id: string, operationTime: Timestamp }
+/** @param source a name for the orders of this MongoDB, drawn with the origin */
+export interface OriginDocument { _id: string, operationTime: Timestamp, source: string }
 
-export interface LeaseDocument { _id: string, owner: string, expiresAt: Date, epoch: number, position?: Document }
+export interface LeaseDocument {
+  _id: string
+  owner: string
+  expiresAt: Date
+  epoch: number
+  /** How far the last holder was, as of its last renewal. */
+  position?: Document
+  /** The last holder gave the lease back with this position, so nothing was published after it. */
+  final?: boolean
+  /** The holder publishes. */
+  leads?: boolean
+  /** All that was inserted before this time of the cluster is published. */
+  drained?: ClusterTime
+  /** The present holder and those before it, latest first. */
+  owners?: string[]
+}
+
+/** What a holder says of itself when it renews. */
+export interface Holding { position: Document | undefined, leads: boolean, drained: ClusterTime | undefined }
 
 export type Lease = ReturnType<typeof createLease>
 
 /** @param owner unique for each process */
-export function createLease ({ collection, name, owner }: { collection: Collection<LeaseDocument>, name: string, owner: string }) {
-  /** One round trip. `position` is stored with the lease for whoever wants to see how far the leader is. */
-  async function claim (position?: Document): Promise<boolean> {
+export function createLease ({ collection, name, owner, log }: { collection: Collection<LeaseDocument>, name: string, owner: string, log: Logger }) {
+  const majority = { writeConcern: { w: 'majority' as const } }
+
+  /** One round trip. */
+  async function claim ({ position, leads, drained }: Holding = { position: undefined, leads: false, drained: undefined }): Promise<boolean> {
     const mine = { $eq: ['$owner', owner] }
+    const others = { $filter: { input: { $ifNull: ['$owners', []] }, cond: { $ne: ['$$this', owner] } } }
+    // Free is also a lease that ends later than any that begins now: it is of a MongoDB whose clock was ahead, or of another release.
+    const free = { $or: [mine, { $lte: ['$expiresAt', '$$NOW'] }, { $gt: ['$expiresAt', { $add: ['$$NOW', 2 * LEASE_MS] }] }] }
     const held = await within(ANSWER_MS_MAX, 'MongoDB\'s answer', collection.findOneAndUpdate(
-      { _id: name, $expr: { $or: [mine, { $lte: ['$expiresAt', '$$NOW'] }] } },
+      { _id: name, $expr: free },
       [{
         $set: {
           epoch: { $cond: [mine, '$epoch', { $add: ['$epoch', 1] }] },
           owner,
+          owners: { $slice: [{ $concatArrays: [[owner], others] }, OWNERS_MAX] },
           expiresAt: { $add: ['$$NOW', LEASE_MS] },
-          ...(position === undefined ? {} : { position: { $literal: position } })
+          leads,
+          ...(position === undefined ? {} : { position: { $literal: position } }),
+          ...(drained === undefined ? {} : { drained })
         }
       }],
-      { projection: { _id: 1 } }))
+      { projection: { _id: 1 }, ...majority }))
     return held !== null
   }
 
@@ -60,41 +95,79 @@ export function createLease ({ collection, name, owner }: { collection: Collecti
       { upsert: true }))
   }
 
+  async function read (): Promise<LeaseDocument | null> {
+    return await collection.findOne({ _id: name }, { readConcern: 'majority', readPreference: 'primary', ...deadline(ANSWER_MS_MAX) })
+  }
+
+  /** Whoever waits looks from time to time whether anybody leads: a holder that doesn't may be stuck, and has nobody to say so. */
+  function createWatch () {
+    let ledAt = performance.now()
+    let lookedAt = performance.now()
+    return async function look (): Promise<void> {
+      const now = performance.now()
+      if (now - lookedAt < LOOK_MS) return
+      lookedAt = now
+      const { owner: holder, expiresAt, leads } = await read().catch(() => null) ?? {}
+      if (leads === true) ledAt = now
+      if (holder === undefined || now - ledAt < WITHOUT_LEADER_MS) return
+      ledAt = now
+      log.warn({ lease: name, holder, until: expiresAt },
+        `no process has published events for ${WITHOUT_LEADER_MS / 1000} s: the lease ${name} is held by ${holder}, whose log says why it does not publish`)
+    }
+  }
+
   return {
+    owner,
+
     /** Waits until the lease is ours or `signal` aborts. @returns until when it is ours (performance.now()), undefined if aborted */
     async acquire (signal: AbortSignal): Promise<number | undefined> {
       await ensure()
+      const look = createWatch()
       while (!signal.aborted) {
         const start = performance.now()
         if (await claim()) return start + LEASE_MS
+        await look()
         await delay(POLL_MS, undefined, { signal }).catch(() => {})
       }
       return undefined
     },
 
     /** Renews from time to time until `signal` aborts or the lease is lost; resolves then. */
-    async hold (until: number, signal: AbortSignal, position: () => Document | undefined): Promise<void> {
+    async hold (until: number, signal: AbortSignal, holding: () => Holding): Promise<void> {
       while (!signal.aborted) {
         await delay(Math.min(RENEW_MS, Math.max(0, until - performance.now())), undefined, { signal }).catch(() => {})
         if (signal.aborted || performance.now() >= until) return
         const start = performance.now()
         // A renewal that fails is tried again at the next turn, as long as the lease lasts.
-        const renewed = await claim(position()).catch(() => undefined)
+        const renewed = await claim(holding()).catch(() => undefined)
         if (renewed === false) return
         if (renewed === true) until = start + LEASE_MS
       }
     },
 
-    /** How far the last leader was, as of its last renewal. */
-    async position (): Promise<Document | undefined> {
-      return (await collection.findOne({ _id: name }, deadline(ANSWER_MS_MAX)))?.position
+    read,
+
+    /** From now on something may be published after the last holder's position. */
+    async begin (): Promise<void> {
+      await within(ANSWER_MS_MAX, 'MongoDB\'s answer', collection.updateOne({ _id: name, owner }, { $set: { final: false } }, majority))
     },
 
-    /** Gives it back, so that a successor need not wait for its end. */
-    async release (position?: Document): Promise<void> {
+    /**
+     * Gives it back, so that a successor need not wait for its end.
+     * @param final nothing was published after `position`
+     */
+    async release (position: Document | undefined, final: boolean): Promise<void> {
       await within(ANSWER_MS_MAX, 'MongoDB\'s answer', collection.updateOne(
         { _id: name, owner },
-        [{ $set: { owner: '', expiresAt: '$$NOW', ...(position === undefined ? {} : { position: { $literal: position } }) } }])).catch(() => {})
+        [{
+          $set: {
+            owner: '',
+            expiresAt: '$$NOW',
+            leads: false,
+            ...(position === undefined ? {} : { position: { $literal: position }, final })
+          }
+        }],
+        majority)).catch(() => {})
     }
   }
 }

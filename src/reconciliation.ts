@@ -1,16 +1,17 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { ObjectId, Timestamp, type Collection, type Db } from 'mongodb'
-import type { Kafka, KafkaMessage } from 'kafkajs'
-import { ORDER_PLACED } from '../schemas/event.ts'
+import type { Kafka } from 'kafkajs'
+import type { Checkpoint } from './checkpoint.ts'
 import { deadline } from './deadline.ts'
 import { createIdSet, type IdSet } from './id-set.ts'
 import type { Logger } from './log.ts'
-import { toRecordIfOrder, type OrderDocument, type OrderRecord } from './models.ts'
+import type { OrderDocument, OrderRecord } from './models.ts'
+import { msOf } from './order-id.ts'
 import { readOrderIds } from './order-ids.ts'
-import type { Checkpoint } from './relay-topics.ts'
+import { recordsOfOrders } from './order-records.ts'
 import type { TopicIdentity } from './topic-identity.ts'
-import { readRanges, topicRanges } from './topic-reader.ts'
-import { judge, MARGIN_MS, msOf, type Verdict } from './verdict.ts'
+import { markPublished } from './topic-lookup.ts'
+import { judge, MARGIN_MS, type Verdict } from './verdict.ts'
 
 /*
  * What the relay does when it can't go on where it was: the oplog no longer reaches back to the checkpoint, or the checkpoint is
@@ -85,8 +86,7 @@ export async function reconcile ({ db, collection, kafka, topic, known, origin, 
       await readOrderIds({ db, collection: collection.collectionName, range: { after, before }, at, set: ids, signal })
       if (signal.aborted) return undefined
       if (ids.size > 0) {
-        const ranges = await topicRanges(kafka, topic, readFromMs)
-        await readRanges({ kafka, topic, ranges, signal, onRecord: (record) => { if (tellsOfOrder(record)) ids.mark(String(record.key)) } })
+        await markPublished({ kafka, topic, set: ids, sinceMs: readFromMs, signal })
         counts.compared += ids.size
         await handle(ids, await judge({ kafka, topic, identity, readFromMs, earlier, notBefore: reconciling.notBefore }))
         last = ids.last()!
@@ -118,15 +118,14 @@ export async function reconcile ({ db, collection, kafka, topic, known, origin, 
       characters = 0
     }
     const loadOrders = async (): Promise<void> => {
-      const wanted = load.map((id) => new ObjectId(id))
-      load = []
-      for (const order of await collection.find({ _id: { $in: wanted } }, { sort: { _id: 1 }, readConcern: 'majority', ...deadline(ANSWER_MS_MAX) }).toArray()) {
-        const record = toRecordIfOrder(order)
-        if (record === undefined) continue
-        records.push(record)
-        characters += record.value.length
-        if (records.length >= TRANSACTION_EVENTS || characters > TRANSACTION_CHARACTERS) await flush()
+      for await (const orders of recordsOfOrders(collection, load)) {
+        for (const record of orders) {
+          records.push(record)
+          characters += record.value.length
+          if (records.length >= TRANSACTION_EVENTS || characters > TRANSACTION_CHARACTERS) await flush()
+        }
       }
+      load = []
     }
     for (const id of ids.unmarked()) {
       unmarked++
@@ -190,11 +189,6 @@ export async function reconcile ({ db, collection, kafka, topic, known, origin, 
   } finally {
     clearInterval(progress)
   }
-}
-
-/** Foreign records, of other types of events, may be on the topic too. */
-function tellsOfOrder ({ key, headers }: KafkaMessage): boolean {
-  return key !== null && String(headers?.ce_type ?? ORDER_PLACED) === ORDER_PLACED
 }
 
 /** The greatest id that is older than a time. */

@@ -1,31 +1,43 @@
-import { ObjectId, type Collection } from 'mongodb'
+import { ObjectId, type Collection, type Db } from 'mongodb'
+import type { ClusterTime } from './change-event.ts'
 import { deadline } from './deadline.ts'
 import { writtenByUs, type OrderDocument } from './models.ts'
+import { firstIdOf } from './order-id.ts'
 
 /** Beyond it the exact number says no more than that it is large, and counting would cost. */
 const COUNT_MAX = 100_000
 const MEASURE_MS_MAX = 2_000
 /** Two metrics ask at the same scrape. */
 const REUSE_MS = 1_000
+/** An order may be inserted so long after its id was made. */
+const INSERT_SECONDS_MAX = 15
+/** An id from further ahead is of a clock that is wrong, and says nothing about now. */
+const AHEAD_SECONDS = 60
 
 export interface RelayLag { events: number, seconds: number }
 
+export interface Progress {
+  /** The newest published order. */
+  orderId?: string | undefined
+  /** All that was inserted before this time of the cluster is published. */
+  drained?: ClusterTime | undefined
+}
+
 /**
- * How far the relay is behind, as MongoDB shows it, so that it can be told while Kafka is down or nobody leads: the orders newer
- * than the newest published one. Ids grow with time, so this is exact but for orders of one second in several replicas.
- * `events` is at most 100,000.
+ * How far the relay is behind, as MongoDB shows it, so that it can be seen while Kafka is down or nobody leads: the orders newer
+ * than what is known to be published. Ids grow with time, so this is exact but for orders of one second in several replicas; those of
+ * a clock that is a minute ahead count once their time has come. `events` is at most 100,000.
  */
-export function createRelayLag ({ collection, newestPublished }: {
-  collection: Collection<OrderDocument>
-  /** The id of the newest published order. */
-  newestPublished: () => Promise<string | undefined>
-}) {
+export function createRelayLag ({ db, collection, progress }: { db: Db, collection: Collection<OrderDocument>, progress: () => Promise<Progress> }) {
   let measured: Promise<RelayLag> | undefined
   let measuredAt = -Infinity
 
   async function measure (): Promise<RelayLag> {
-    const published = await newestPublished()
-    const behind = { _id: { $gt: new ObjectId(published ?? '0'.repeat(24)) }, ...writtenByUs() }
+    const { orderId = firstIdOf(0), drained } = await progress()
+    const surely = drained === undefined ? firstIdOf(0) : firstIdOf(drained.t - INSERT_SECONDS_MAX)
+    const { operationTime } = await db.command({ ping: 1 }, deadline(MEASURE_MS_MAX))
+    const now = firstIdOf(operationTime.t + AHEAD_SECONDS)
+    const behind = { _id: { $gt: new ObjectId(orderId > surely ? orderId : surely), $lt: new ObjectId(now) }, ...writtenByUs() }
     const [events, oldest] = await Promise.all([
       collection.countDocuments(behind, { limit: COUNT_MAX, ...deadline(MEASURE_MS_MAX) }),
       collection.findOne(behind, { sort: { _id: 1 }, projection: { createdAt: 1 }, ...deadline(MEASURE_MS_MAX) })

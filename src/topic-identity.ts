@@ -1,5 +1,5 @@
-import type { Kafka } from 'kafkajs'
-import { within } from './deadline.ts'
+import type { Admin } from 'kafkajs'
+import { setTimeout as delay } from 'node:timers/promises'
 
 /*
  * Whether the event topic is still the one that the relay published to. One that was deleted and created again, or another
@@ -11,34 +11,41 @@ export interface TopicIdentity {
   clusterId: string
   /** Since when it is known to be the same topic, in ms since 1970; 0 = nothing was ever published to another one. */
   since: number
-  /** For each partition the offset behind the last known record. A topic that ends before it is another one. */
+  /** For each partition the offset behind the last known record. A topic that ends before it is another one, or has lost its end. */
   ends: number[]
+  /** When partitions were last added, in ms since 1970: an order from before then may be on any of them. */
+  grownAt?: number
 }
+
+/** A partition that ends before the last record that was written to it. */
+export interface LostEnd { partition: number, known: number, end: number }
 
 /** What a transaction wrote to a partition of the event topic. */
 export interface Written { partition: number, offset: number, count: number }
 
-const ANSWER_MS_MAX = 20_000
+/** A new leader of a partition may not know yet how far it goes. */
+const TRIES = 3
+const RETRY_MS = 300
 
 /**
- * @param known what the checkpoint says
- * @param isFirst nothing was ever published, so whatever the topic is, it lacks nothing
+ * @param known what the checkpoint says; undefined if nothing was ever published, so whatever the topic is, it lacks nothing
+ * @returns what it is from now on, and what it has lost since
  */
-export async function identifyTopic (kafka: Kafka, topic: string, known: TopicIdentity | undefined, isFirst: boolean): Promise<TopicIdentity> {
-  const admin = kafka.admin()
-  const ask = async (): Promise<TopicIdentity> => {
-    await admin.connect()
-    const { clusterId } = await admin.describeCluster()
+export async function identifyTopic (admin: Admin, topic: string, known: TopicIdentity | undefined): Promise<{ identity: TopicIdentity, lost: LostEnd[] }> {
+  const { clusterId } = await admin.describeCluster()
+  for (let tries = 1; ; tries++) {
     const ends: number[] = []
     for (const { partition, high } of await admin.fetchTopicOffsets(topic)) ends[partition] = Number(high)
-    const isSame = known !== undefined && known.clusterId === clusterId && known.ends.length === ends.length &&
-      known.ends.every((end, partition) => end <= ends[partition]!)
-    return { ...known, clusterId, since: isFirst ? 0 : isSame ? known.since : Date.now(), ends }
-  }
-  try {
-    return await within(ANSWER_MS_MAX, 'Kafka\'s answer about the topic', ask())
-  } finally {
-    await admin.disconnect().catch(() => {})
+    if (known === undefined) return { identity: { clusterId, since: 0, ends }, lost: [] }
+    const isSameCluster = known.clusterId === clusterId
+    const lost = isSameCluster ? known.ends.flatMap((end, partition) => end > (ends[partition] ?? 0) ? { partition, known: end, end: ends[partition] ?? 0 } : []) : []
+    if (lost.length > 0 && tries < TRIES) {
+      await delay(RETRY_MS)
+      continue
+    }
+    const isSame = isSameCluster && lost.length === 0
+    const grownAt = ends.length === known.ends.length ? known.grownAt : Date.now()
+    return { identity: { clusterId, since: isSame ? known.since : Date.now(), ends, ...(grownAt === undefined ? {} : { grownAt }) }, lost }
   }
 }
 

@@ -1,16 +1,14 @@
-import { randomUUID } from 'node:crypto'
 import type { Kafka, KafkaMessage } from 'kafkajs'
-import { within } from './deadline.ts'
-import { createConsumer } from './kafka-consumer.ts'
-import { forgetGroup } from './relay-topics.ts'
+import { withAdmin } from './kafka-admin.ts'
+import { withCluster } from './kafkajs-cluster.ts'
+import { isOrderId, msOf } from './order-id.ts'
+import { readPartition } from './partition-reader.ts'
 
 /** A low above 0 means that retention has removed what was before it. Reading begins at `start`, which is not before `low`. */
 export interface PartitionRange { low: number, start: number, high: number }
 
-/** A transaction that somebody left open holds up all readers until Kafka aborts it, which is after 30 s for our own. */
-const IDLE_MS_MAX = 60_000
-const ADMIN_MS_MAX = 20_000
-const FETCH_WAIT_MS = 100
+/** Each has an answer of up to 4 MB in memory. */
+const PARTITIONS_AT_ONCE = 8
 
 /**
  * The ranges of a topic's partitions, by their number. `high` also covers transactions that are not committed yet, so whatever
@@ -18,12 +16,12 @@ const FETCH_WAIT_MS = 100
  * @param sinceMs reading may begin at the first record of this time
  */
 export async function topicRanges (kafka: Kafka, topic: string, sinceMs?: number): Promise<PartitionRange[]> {
-  const admin = kafka.admin()
-  const ask = async (): Promise<PartitionRange[]> => {
-    await admin.connect()
+  return await withAdmin(kafka, 'Kafka\'s answer about the topic', async (admin) => {
     if (!(await admin.listTopics()).includes(topic)) throw new Error(`there is no topic ${topic}: is KAFKA_TOPIC right?`)
     const ranges: PartitionRange[] = []
-    for (const { partition, low, high } of await admin.fetchTopicOffsets(topic)) ranges[partition] = { low: Number(low), start: Number(low), high: Number(high) }
+    for (const { partition, low, high } of await admin.fetchTopicOffsets(topic)) {
+      ranges[partition] = { low: Number(low), start: Number(low), high: Number(high) }
+    }
     if (sinceMs !== undefined) {
       for (const { partition, offset } of await admin.fetchTopicOffsetsByTimestamp(topic, Math.max(0, sinceMs))) {
         const range = ranges[partition]!
@@ -31,12 +29,7 @@ export async function topicRanges (kafka: Kafka, topic: string, sinceMs?: number
       }
     }
     return ranges
-  }
-  try {
-    return await within(ADMIN_MS_MAX, 'Kafka\'s answer about the topic', ask())
-  } finally {
-    await admin.disconnect().catch(() => {})
-  }
+  })
 }
 
 /** Hands every committed record of the ranges to `onRecord`, each partition in its order; resolves when all are read. */
@@ -49,61 +42,51 @@ export async function readRanges ({ kafka, topic, ranges, signal, onRecord, onPr
   onProgress?: (read: number, all: number) => void
 }): Promise<void> {
   const all = ranges.reduce((sum, { start, high }) => sum + high - start, 0)
-  const positions = ranges.map(({ start }) => start)
-  const left = (): number => ranges.reduce((sum, { high }, partition) => sum + Math.max(0, high - positions[partition]!), 0)
-  if (left() === 0) return
-
-  const groupId = `${topic}.reader.${randomUUID()}`
-  const { consumer, end } = createConsumer(kafka, { groupId, maxWaitTimeInMs: FETCH_WAIT_MS })
-  let idle: NodeJS.Timeout | undefined
-  let told: (() => void) | undefined
-  try {
-    await within(ADMIN_MS_MAX, 'Kafka', consumer.connect())
-    await consumer.subscribe({ topic, fromBeginning: true })
-    await new Promise<void>((resolve, reject) => {
-      const moved = (): void => {
-        clearTimeout(idle)
-        idle = setTimeout(() => reject(new Error(`the topic ${topic} could not be read to its end: nothing came for ${IDLE_MS_MAX / 1000} s`)), IDLE_MS_MAX)
-      }
-      moved()
-      const stop = (): void => reject(new Error('it was told to end'))
-      if (signal.aborted) return stop()
-      signal.addEventListener('abort', stop, { once: true })
-      told = () => signal.removeEventListener('abort', stop)
-      consumer.on(consumer.events.CRASH, ({ payload: { error, restart } }) => {
-        // A coordinator that has just started is still loading its groups; kafkajs then begins again by itself, from the first record.
-        if (!(restart && typeOf(error) === 'GROUP_LOAD_IN_PROGRESS')) reject(error)
-      })
-      // It also comes for a batch that holds nothing but aborted records and the marks of transactions, so it tells the end.
-      consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload: { partition, lastOffset } }) => {
-        positions[partition] = Math.max(positions[partition]!, Number(lastOffset) + 1)
-        moved()
-        onProgress?.(all - left(), all)
-        if (left() === 0) resolve()
-      })
-      consumer.run({
-        autoCommit: false,
-        eachBatch: async ({ batch }) => {
-          const { high } = ranges[batch.partition]!
-          for (const message of batch.messages) {
-            // After a rebalance a batch can come again.
-            if (Number(message.offset) >= positions[batch.partition]! && Number(message.offset) < high) onRecord(message, batch.partition)
+  const waiting = [...ranges.keys()].filter((partition) => ranges[partition]!.start < ranges[partition]!.high)
+  if (waiting.length === 0) return
+  const left = ranges.map(({ start, high }) => high - start)
+  const failed = new AbortController()
+  await withCluster(kafka, async (cluster) => {
+    await cluster.addTargetTopic(topic)
+    const readNext = async (): Promise<void> => {
+      for (let partition = waiting.shift(); partition !== undefined; partition = waiting.shift()) {
+        const { start, high } = ranges[partition]!
+        const index = partition
+        await readPartition({
+          cluster,
+          topic,
+          partition: index,
+          from: start,
+          until: high,
+          signal: AbortSignal.any([signal, failed.signal]),
+          onRecord: (message) => onRecord(message, index),
+          onProgress: (position) => {
+            left[index] = Math.max(0, high - position)
+            onProgress?.(all - left.reduce((sum, one) => sum + one), all)
           }
-        }
-      }).catch(reject)
-      for (const [partition, { low, start }] of ranges.entries()) {
-        if (start > low) consumer.seek({ topic, partition, offset: String(start) })
+        })
       }
-    })
-  } finally {
-    clearTimeout(idle)
-    told?.()
-    await within(ADMIN_MS_MAX, 'the end of the reader', end()).catch(() => {})
-    forgetGroup(kafka, groupId) // nobody waits for it
-  }
+    }
+    const readers = Array.from({ length: PARTITIONS_AT_ONCE }, readNext)
+    try {
+      await Promise.all(readers)
+    } catch (error) {
+      failed.abort()
+      await Promise.allSettled(readers)
+      throw error
+    }
+  })
 }
 
-/** Kafka's name for what kafkajs gave up for. */
-function typeOf (error: Error): string | undefined {
-  return (error.cause as { type?: string } | undefined)?.type
+/** So many offsets before its end a partition has a record: the rest are the marks of transactions. */
+const LAST_OFFSETS = 500
+
+/** The time of the order whose event is the last one before an offset, in ms since 1970; 0 if there is none close to it. */
+export async function lastOrderMs (kafka: Kafka, topic: string, partition: number, end: number): Promise<number> {
+  let ms = 0
+  await withCluster(kafka, async (cluster) => {
+    await cluster.addTargetTopic(topic)
+    await readPartition({ cluster, topic, partition, from: Math.max(0, end - LAST_OFFSETS), until: end, onRecord: ({ key }) => { if (isOrderId(String(key))) ms = msOf(String(key)) } })
+  })
+  return ms
 }

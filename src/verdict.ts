@@ -1,6 +1,7 @@
 import type { Kafka } from 'kafkajs'
+import { msOf } from './order-id.ts'
 import { createPartitionOf } from './partition.ts'
-import type { Checkpoint } from './relay-topics.ts'
+import type { Checkpoint } from './checkpoint.ts'
 import type { TopicIdentity } from './topic-identity.ts'
 import { topicRanges } from './topic-reader.ts'
 
@@ -25,12 +26,14 @@ export interface Evidence {
 /**
  * Asked after a pass over the topic, so that what retention removed meanwhile is not taken for missing. An order that isn't there
  * was never sent if all that could have been sent since is still there, on the topic of then: in its partition there is a record
- * older than that, or none was ever removed. Without that, it is certain only that an order was not sent before it existed.
+ * older than that, or none was ever removed. Where partitions were added since, any of them may have been the order's, so this must
+ * hold for all. Without that, it is certain only that an order was not sent before it existed.
  */
 export async function judge ({ kafka, topic, identity, readFromMs, earlier, notBefore }: Evidence): Promise<Verdict> {
   const partitionOf = createPartitionOf(identity.ends.length)
   const completeSince = async (ms: number, isSame: boolean): Promise<boolean[]> => {
-    return (await topicRanges(kafka, topic, ms)).map(({ low, start }) => isSame && (low === 0 || start > low))
+    const complete = (await topicRanges(kafka, topic, ms)).map(({ low, start }) => isSame && (low === 0 || start > low))
+    return (identity.grownAt ?? 0) < ms ? complete : complete.map(() => complete.every(Boolean))
   }
 
   const window = await completeSince(readFromMs, identity.since <= readFromMs)
@@ -41,9 +44,4 @@ export async function judge ({ kafka, topic, identity, readFromMs, earlier, notB
     if (window[partition]) return 'missing'
     return msOf(id) > notBefore && (resumed === undefined || resumed[partition]) ? 'missing' : 'unknowable'
   }
-}
-
-/** The time in an order's id. */
-export function msOf (id: string): number {
-  return Number.parseInt(id.slice(0, 8), 16) * 1000
 }

@@ -7,7 +7,8 @@ import { createLease, type LeaseDocument } from '../src/lease.ts'
 import { toDocument, type OrderDocument } from '../src/models.ts'
 import type { ReconciliationObserver } from '../src/reconciliation.ts'
 import { createRelay, type RelayOptions } from '../src/relay.ts'
-import { relayNames } from '../src/relay-topics.ts'
+import { checkpointTopicOf } from '../src/checkpoint.ts'
+import { createHeldOrders, type HeldDocument } from '../src/held-orders.ts'
 import { afterWriting } from '../src/topic-identity.ts'
 import { connectMongo } from './faults.ts'
 import { aNewOrder, collectEvents, eventually, newNamespace, parts } from './helper.ts'
@@ -33,17 +34,22 @@ async function newSetting (t: Test): Promise<Setting> {
 
 function startRelay (t: Test, { namespace, db, orders, leases, origin }: Setting, options: Partial<RelayOptions> = {}, onReconciled: ReconciliationObserver['reconciled'] = () => {}) {
   const counts = { found: 0, sent: 0, skipped: 0, unknowable: 0 }
+  const log = { debug () {}, info () {}, warn () {}, error () {} }
   const relay = createRelay({
     db,
     collection: orders,
     kafka,
     topic: { topic: namespace, partitions: 3, replicationFactor: 1 },
-    lease: createLease({ collection: leases, name: 'lease', owner: new ObjectId().toHexString() }),
+    lease: createLease({ collection: leases, name: 'lease', owner: new ObjectId().toHexString(), log }),
+    held: createHeldOrders({ collection: db.collection<HeldDocument>('relay'), topic: namespace }),
+    source: 'test',
+    keepOrigin: async () => {},
     origin,
-    log: { debug () {}, info () {}, warn () {}, error () {} },
+    log,
     observe: {
       leader () {},
       published () {},
+      oversized () {},
       unknowable (orders) { counts.unknowable = orders },
       reconciled (result, orders) {
         counts[result] += orders
@@ -76,7 +82,8 @@ async function lostCheckpoint (t: Test, published: number) {
   const collected = await collectEvents(t, setting.namespace)
   await collected.forOrders(told)
   await relay.stop()
-  await deleteTopic(relayNames(setting.namespace, setting.namespace).checkpointTopic)
+  await setting.leases.updateOne({ _id: 'lease' }, { $set: { final: false } }) // as if it had been killed
+  await deleteTopic(checkpointTopicOf(setting.namespace))
   return { ...setting, told, collected }
 }
 

@@ -1,7 +1,7 @@
 import { Kafka, logLevel } from 'kafkajs'
 import t, { type Test } from 'tap'
 import { toDocument } from '../src/models.ts'
-import { relayNames } from '../src/relay-topics.ts'
+import { checkpointTopicOf } from '../src/checkpoint.ts'
 import { assertExactlyOnce, connectMongo, failCommand, forkService, leads, startOwnPart } from './faults.ts'
 import { aNewOrder, collectEvents, databaseUrl, eventually, metric, newNamespace, parts, post, startService, type RunningService } from './helper.ts'
 
@@ -29,7 +29,10 @@ async function publishedAndNot (t: Test, published: number, not: number, mongoUr
   const second = await startService(t, { ...settings, KAFKA_BROKERS: nowhere }, namespace)
   const untold = await postMany(second, not)
   await second.close()
-  return { namespace, settings, told, untold, client: await connectMongo(t, mongoUrl) }
+  const client = await connectMongo(t, mongoUrl)
+  // As if it had been killed: a relay that ended in order knows where it was.
+  await client.db(namespace).collection<{ _id: string }>('relay').updateOne({ _id: `lease:${namespace}` }, { $set: { final: false } })
+  return { namespace, settings, told, untold, client }
 }
 
 async function deleteTopics (...topics: string[]): Promise<void> {
@@ -40,7 +43,6 @@ async function deleteTopics (...topics: string[]): Promise<void> {
   }, 20_000, 'topics that are gone')
 }
 
-const checkpointsOf = (namespace: string): string => relayNames(namespace, namespace).checkpointTopic
 const reconciled = (service: RunningService, result: string) => metric(service, `relay_reconciled_orders_total{result="${result}"}`)
 const unknowable = (service: RunningService) => metric(service, 'relay_unknowable_orders')
 
@@ -59,7 +61,7 @@ t.test('when the oplog no longer reaches back, exactly what is missing is sent, 
 
 t.test('when the topic of the checkpoint is gone, exactly what is missing is sent, and new orders follow', async (t) => {
   const { namespace, settings, told, untold, client } = await publishedAndNot(t, 10, 5)
-  await deleteTopics(checkpointsOf(namespace))
+  await deleteTopics(checkpointTopicOf(namespace))
   const service = await startService(t, settings, namespace)
   await eventually(() => service.api.relay?.leads, 30_000, 'a leader')
   t.strictSame([await reconciled(service, 'found'), await reconciled(service, 'sent')], [10, 5])
@@ -69,7 +71,7 @@ t.test('when the topic of the checkpoint is gone, exactly what is missing is sen
 
 t.test('when the events are gone too, the relay waits for a choice, while orders are taken', async (t) => {
   const { namespace, settings, untold, told } = await publishedAndNot(t, 10, 5)
-  await deleteTopics(checkpointsOf(namespace), namespace)
+  await deleteTopics(checkpointTopicOf(namespace), namespace)
   const waiting = await startService(t, settings, namespace)
   t.equal(await eventually(() => unknowable(waiting), 30_000, 'orders that are told to be unknowable'), 15)
   const { status, body: { _id: meanwhile } } = await post(waiting.url)
@@ -89,7 +91,7 @@ t.test('when the events are gone too, the relay waits for a choice, while orders
 t.test('what retention removed is not sent again: skip leaves it out', async (t) => {
   // So many that each partition has had some of them: of one that never held any it is known that nothing was removed.
   const { namespace, settings } = await publishedAndNot(t, 40, 5)
-  await deleteTopics(checkpointsOf(namespace))
+  await deleteTopics(checkpointTopicOf(namespace))
   const offsets = await admin.fetchTopicOffsets(namespace)
   await admin.deleteTopicRecords({ topic: namespace, partitions: offsets.map(({ partition, high }) => ({ partition, offset: high })) })
   const waiting = await startService(t, settings, namespace)
@@ -108,7 +110,7 @@ t.test('a service killed in the midst of a reconciliation loses no order and tel
   const { namespace, settings, told, untold, client } = await publishedAndNot(t, 10, 5)
   const many = Array.from({ length: 20_000 }, () => toDocument(aNewOrder, '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'))
   await client.db(namespace).collection<{ _id: unknown }>('orders').insertMany(many)
-  await deleteTopics(checkpointsOf(namespace))
+  await deleteTopics(checkpointTopicOf(namespace))
   const collected = await collectEvents(t, namespace)
   const killed = await forkService(t, settings, namespace)
   await eventually(() => collected.events.length > 2_000, 30_000, 'some of the events')

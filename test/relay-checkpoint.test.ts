@@ -1,10 +1,10 @@
 import { Kafka, logLevel } from 'kafkajs'
 import type { Timestamp } from 'mongodb'
 import t, { type Test } from 'tap'
+import { checkpointTopicOf, readCheckpoint, relayNames } from '../src/checkpoint.ts'
+import { createHeldOrders, type HeldDocument } from '../src/held-orders.ts'
 import { createLease, type LeaseDocument } from '../src/lease.ts'
 import { createRelay } from '../src/relay.ts'
-import { checkpointIn, readRecords } from '../src/relay-records.ts'
-import { relayNames, fenceMarker } from '../src/relay-topics.ts'
 import { assertExactlyOnce, connectMongo, failCommand, forkService, leads, startOwnPart } from './faults.ts'
 import { collectEvents, databaseUrl, eventually, newNamespace, parts, post, startService } from './helper.ts'
 
@@ -42,7 +42,7 @@ t.test('the checkpoint of another database on the same topic is not taken for on
 t.test('the topics are created as they have to be', async (t) => {
   const service = await startService(t, { KAFKA_TOPIC_PARTITIONS: 4 })
   await eventually(() => service.api.relay?.leads, 30_000, 'a leader')
-  const { checkpointTopic } = relayNames(service.namespace, service.namespace)
+  const checkpointTopic = checkpointTopicOf(service.namespace)
   const admin = kafka.admin()
   await admin.connect()
   t.teardown(() => admin.disconnect())
@@ -65,17 +65,20 @@ async function idleTokens (t: Test): Promise<{ token: unknown, later: unknown }>
   const db = client.db(namespace)
   await db.createCollection('orders')
   const { operationTime } = await db.command({ ping: 1 }) as { operationTime: Timestamp }
-  const lease = createLease({ collection: db.collection<LeaseDocument>('relay'), name: 'lease', owner: 'test' })
   const log = { debug () {}, info () {}, warn () {}, error () {} }
+  const lease = createLease({ collection: db.collection<LeaseDocument>('relay'), name: 'lease', owner: 'test', log })
   const relay = createRelay({
     db,
     collection: db.collection('orders'),
     kafka,
     topic: { topic: namespace, partitions: 1, replicationFactor: 1 },
     lease,
+    held: createHeldOrders({ collection: db.collection<HeldDocument>('relay'), topic: namespace }),
+    source: 'test',
+    keepOrigin: async () => {},
     origin: operationTime,
     log,
-    observe: { leader () {}, published () {}, reconciled () {}, unknowable () {} },
+    observe: { leader () {}, published () {}, reconciled () {}, unknowable () {}, oversized () {} },
     idleCheckpointMs: 500
   })
   relay.start()
@@ -87,13 +90,8 @@ async function idleTokens (t: Test): Promise<{ token: unknown, later: unknown }>
     return now !== token && now
   }, 10_000, 'another checkpoint')
   await relay.stop()
-  const names = relayNames(namespace, namespace)
-  const marker = fenceMarker(names)
-  const producer = kafka.producer()
-  await producer.connect()
-  await producer.send({ topic: names.checkpointTopic, messages: [marker] })
-  await producer.disconnect()
-  t.ok(checkpointIn(await readRecords(kafka, names, marker), names)?.token, 'the checkpoint is on its topic')
+  const [{ high }] = await topicOffsets(checkpointTopicOf(namespace))
+  t.ok((await readCheckpoint(kafka, relayNames(namespace, namespace, 'test'), Number(high)))?.token, 'the checkpoint is on its topic')
   return { token, later }
 }
 
@@ -104,7 +102,7 @@ t.test('an oplog that is too small again and again is told, without a rush of tr
   const service = await forkService(t, { MONGO_URL: databaseUrl(namespace, mongo.url) }, namespace)
   await eventually(() => leads(service), 30_000, 'a leader')
   await failCommand(t, client, ['getMore'], { errorCode: 286, errorLabels: ['NonResumableChangeStreamError'], namespace: `${namespace}.orders` }, 'alwaysOn')
-  await eventually(() => service.log.some(({ reason }) => /the oplog no longer reaches back/.test(reason ?? '')), 30_000, 'a log line')
+  await eventually(() => service.log.some(({ reason }) => /oplog does not hold the relay's checkpoint/.test(reason ?? '')), 30_000, 'a log line')
   t.equal((await post(service.url)).status, 201)
 
   const starts = (): number => service.log.filter(({ msg }) => msg === 'the relay leads').length
@@ -115,3 +113,11 @@ t.test('an oplog that is too small again and again is told, without a rush of tr
   await eventually(() => leads(service), 30_000, 'a leader')
   t.equal((await collected.forOrders([(await post(service.url)).body._id])).length, 2)
 })
+
+async function topicOffsets (topic: string) {
+  const admin = kafka.admin()
+  await admin.connect()
+  const offsets = await admin.fetchTopicOffsets(topic)
+  await admin.disconnect()
+  return offsets as [typeof offsets[number], ...typeof offsets]
+}

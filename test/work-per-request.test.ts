@@ -165,7 +165,7 @@ t.test('no stored order has to become an object to be told', async (t) => {
   const headers: Record<string, string>[] = [{}, { 'idempotency-key': 'key-1' }, { traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-00` }]
   for (const each of headers) t.equal((await post(url, aNewOrder, each)).status, 201)
   t.equal((await post(url, { ...aNewOrder, userId: 'Zoë "😀"\n' })).status, 201)
-  const stream = await openOrderStream(db, 'orders', { operationTime: { t: operationTime.t, i: operationTime.i }, at: '' }, 100)
+  const stream = await openOrderStream({ db, collection: 'orders', checkpoint: { operationTime: { t: operationTime.t, i: operationTime.i }, at: '' }, batchSize: 100 })
   t.teardown(() => stream.close())
   const events: Buffer[] = []
   await eventually(async () => {

@@ -1,8 +1,11 @@
 import { parseArgs } from 'node:util'
+import type { Kafka } from 'kafkajs'
 import type { Collection } from 'mongodb'
 import { deadline, within } from '../src/deadline.ts'
 import type { OrderDocument } from '../src/models.ts'
+import { withAdmin } from '../src/kafka-admin.ts'
 import { createPartitionOf } from '../src/partition.ts'
+import { identifyTopic } from '../src/topic-identity.ts'
 import { readRanges, topicRanges, type PartitionRange } from '../src/topic-reader.ts'
 import { createAuditReport, type Kind } from './audit-report.ts'
 import { createSlice, type Slice } from './audit-slice.ts'
@@ -51,7 +54,7 @@ export const audit: Tool<AuditOptions> = {
 
       const expected = ranges.reduce((sum, { start, high }) => sum + high - start, 0) + await countOrders(collection, options)
       const slices = Math.max(1, Math.ceil(expected / SLICE_IDS_MAX))
-      const retention = createRetention(ranges, options.graceMs)
+      const retention = createRetention(ranges, await sameTopicSince(kafka, topic, progress), options.graceMs)
       for (let slice = 0; slice < slices; slice++) {
         const part = createSlice({ slice, slices, ids: expected / slices, range: options, report })
         const place = slices === 1 ? '' : `part ${slice + 1} of ${slices}: `
@@ -105,7 +108,8 @@ async function readSlice (part: Slice, { kafka, db, collection, settings, progre
 /** Why an order has no event. */
 function why (id: string, pending: boolean, { now, graceMs, progress, retention }: { now: number, graceMs: number, progress: RelayProgress, retention: Retention }): Kind {
   if (createdMs(id) > now - graceMs) return 'young'
-  if (pending) return 'pending'
+  if (pending || progress.held.oversized.has(id)) return 'pending'
+  if (progress.held.unknowable.has(id)) return 'unknowable'
   if (progress.origin !== undefined && createdMs(id) < progress.origin.t * 1000) return 'beforeTopic'
   return retention.mayHaveRemoved(id) ? 'unknowable' : 'missing'
 }
@@ -115,9 +119,9 @@ type Retention = ReturnType<typeof createRetention>
 /**
  * What retention may have removed: an order that is older than the oldest record that its partition still has, where the
  * partition no longer begins at 0. After a change of the number of partitions, which shows in records that are elsewhere than
- * they would be sent today, any partition may have been an order's.
+ * they would be sent today, any partition may have been an order's. What was published before `sinceMs` was published to another topic of this name.
  */
-function createRetention (ranges: PartitionRange[], graceMs: number) {
+function createRetention (ranges: PartitionRange[], sinceMs: number, graceMs: number) {
   const partitionOf = createPartitionOf(ranges.length)
   // Where nothing is left nothing is known; where reading began behind the first record, that one is older than all that is looked at.
   const oldest = ranges.map(({ low, start }) => low > 0 && start === low ? Infinity : -Infinity)
@@ -131,7 +135,14 @@ function createRetention (ranges: PartitionRange[], graceMs: number) {
       if (oldest[partition] === Infinity) oldest[partition] = ms
     },
     mayHaveRemoved (id: string): boolean {
-      return createdMs(id) <= (moved ? Math.max(...oldest) : oldest[partitionOf(id)]!) + graceMs
+      return createdMs(id) <= sinceMs || createdMs(id) <= (moved ? Math.max(...oldest) : oldest[partitionOf(id)]!) + graceMs
     }
   }
+}
+
+/** @returns the time in ms since 1970 before which an order may have been published to an earlier topic of this name, or another cluster's; 0 if there was none */
+async function sameTopicSince (kafka: Kafka, topic: string, { reached }: RelayProgress): Promise<number> {
+  if (reached?.topic === undefined) return 0
+  const { identity } = await withAdmin(kafka, 'Kafka\'s answer about the topic', (admin) => identifyTopic(admin, topic, reached.topic))
+  return identity.since === 0 ? 0 : identity.since + CLOCKS_DIFFER_MS
 }

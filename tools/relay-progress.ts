@@ -1,10 +1,11 @@
 import { Timestamp, type Db } from 'mongodb'
-import { HISTORY_LOST, openChangeStream, type StreamPosition } from '../src/change-stream.ts'
+import { isLostHistory, openChangeStream, type StreamPosition } from '../src/change-stream.ts'
 import { deadline } from '../src/deadline.ts'
+import { createHeldOrders, type HeldDocument, type HeldReason } from '../src/held-orders.ts'
 import { leaseName, originName, RELAY_COLLECTION, type LeaseDocument, type OriginDocument } from '../src/lease.ts'
 import { writtenByUs } from '../src/models.ts'
 import { positionOf } from '../src/order-stream.ts'
-import type { Checkpoint } from '../src/relay-topics.ts'
+import type { Checkpoint } from '../src/checkpoint.ts'
 import { CannotRun } from './cannot-run.ts'
 
 /*
@@ -24,21 +25,30 @@ export interface RelayProgress {
   /** Orders from before it were never for this topic; undefined when no service has used this topic yet. */
   origin: Timestamp | undefined
   reached: Checkpoint | undefined
+  /** The name of these orders, undefined like the origin. */
+  source: string | undefined
+  /** Orders whose events are held back. */
+  held: Record<HeldReason, Set<string>>
 }
 
 /** What the relay has left in MongoDB: a copy of its checkpoint that is a few seconds old at most, and written after it was committed. */
 export async function relayProgress (db: Db, topic: string): Promise<RelayProgress> {
   const { operationTime } = await db.command({ ping: 1 }, deadline(ANSWER_MS_MAX))
   const copy = (await db.collection<LeaseDocument>(RELAY_COLLECTION).findOne({ _id: leaseName(topic) }, { readConcern: 'majority', ...deadline(ANSWER_MS_MAX) }))?.position as Checkpoint | undefined
-  const origin = (await db.collection<OriginDocument>(RELAY_COLLECTION).findOne({ _id: originName(topic) }, { readConcern: 'majority', ...deadline(ANSWER_MS_MAX) }))?.operationTime
+  const { operationTime: origin, source } = await db.collection<OriginDocument>(RELAY_COLLECTION)
+    .findOne({ _id: originName(topic) }, { readConcern: 'majority', ...deadline(ANSWER_MS_MAX) }) ?? {}
   // Who has never seen this topic will start no earlier than now.
-  return progressOf(copy, origin, origin ?? operationTime)
+  return await progressOf({ db, topic, reached: copy, origin, source, beginning: origin ?? operationTime })
 }
 
 /** @throws CannotRun while the relay itself compares the orders with the topic */
-export function progressOf (reached: Checkpoint | undefined, origin: Timestamp | undefined, beginning: Timestamp): RelayProgress {
+export async function progressOf ({ db, topic, reached, origin, source, beginning }: Pick<RelayProgress, 'reached' | 'origin' | 'source'> & {
+  db: Db, topic: string, beginning: Timestamp
+}): Promise<RelayProgress> {
   if (reached?.reconciling !== undefined) throw new CannotRun('the relay is just comparing the orders with the topic: wait until it has ended')
-  return { position: reached === undefined ? { startAtOperationTime: beginning } : positionOf(reached), origin, reached }
+  const { oversized, unknowable } = await createHeldOrders({ collection: db.collection<HeldDocument>(RELAY_COLLECTION), topic }).read()
+  const held = { oversized: new Set(oversized), unknowable: new Set(unknowable) }
+  return { position: reached === undefined ? { startAtOperationTime: beginning } : positionOf(reached), origin, source, reached, held }
 }
 
 /** Hands over the id of each order between `position` and the present: all that was inserted before this call. */
@@ -51,7 +61,7 @@ export async function ordersAhead (db: Db, collection: string, position: StreamP
     position,
     batchSize: BATCH_ORDERS
   }).catch((error) => {
-    if (error.code !== HISTORY_LOST) throw error
+    if (!isLostHistory(error)) throw error
     throw new CannotRun('the oplog no longer reaches back to the relay\'s position, so what is missing can\'t be told from what the relay has yet to send', { cause: error })
   })
   try {

@@ -1,11 +1,10 @@
-import { ObjectId, type Collection, type Db } from 'mongodb'
+import type { Collection, Db } from 'mongodb'
 import type { Kafka, Message } from 'kafkajs'
 import { randomUUID } from 'node:crypto'
-import { deadline } from '../src/deadline.ts'
+import { readCheckpoint, relayNames } from '../src/checkpoint.ts'
 import { openOrderEventsProducer } from '../src/kafka.ts'
-import { isOrderDocument, toRecord, type OrderDocument } from '../src/models.ts'
-import { checkpointIn, readRecords } from '../src/relay-records.ts'
-import { relayNames } from '../src/relay-topics.ts'
+import type { OrderDocument } from '../src/models.ts'
+import { recordsOfOrders } from '../src/order-records.ts'
 import { topicRanges } from '../src/topic-reader.ts'
 import { CannotRun } from './cannot-run.ts'
 import { progressOf, relayProgress, type RelayProgress } from './relay-progress.ts'
@@ -27,41 +26,38 @@ import { progressOf, relayProgress, type RelayProgress } from './relay-progress.
  */
 
 const REPAIR_ORDERS_MAX = 200
-const ANSWER_MS_MAX = 40_000
 
 export type Repair = Awaited<ReturnType<typeof openRepair>>
 
 export async function openRepair ({ kafka, db, collection, topic }: { kafka: Kafka, db: Db, collection: Collection<OrderDocument>, topic: string }) {
-  const names = relayNames(topic, db.databaseName)
+  const { origin, source, reached: copied } = await relayProgress(db, topic)
+  if (origin === undefined || source === undefined) throw new CannotRun(`no service has used the topic ${topic} with this database yet, so nothing is repaired`)
+  const names = relayNames(topic, db.databaseName, source)
   const partitions = (await topicRanges(kafka, topic)).length
   await topicRanges(kafka, names.checkpointTopic)
-  const marker: Message = { key: `${names.database} repair fence`, value: randomUUID() }
+  const marker: Message = { key: `${names.checkpointKey} repair fence`, value: randomUUID() }
   const producer = await openOrderEventsProducer({
-    kafka, transactionalId: `${topic}.repair.${db.databaseName}`, topic, partitions, checkpointTopic: names.checkpointTopic, marker
+    kafka, transactionalId: `${topic}.repair.${db.databaseName}.${source}`, topic, partitions, checkpointTopic: names.checkpointTopic, marker
   })
 
   const waiting: string[] = []
 
   /** @returns whose events are sent: an order that was deleted meanwhile gets none */
   async function flush (): Promise<string[]> {
-    const _id = { $in: waiting.splice(0).map((id) => new ObjectId(id)) }
-    const documents = await collection.find({ _id }, { readConcern: 'majority', ...deadline(ANSWER_MS_MAX) }).toArray()
-    const records = documents.filter(isOrderDocument).map(toRecord)
+    const records = []
+    for await (const some of recordsOfOrders(collection, waiting.splice(0))) records.push(...some)
     if (records.length === 0) return []
     const sent = records.map(({ key }) => key)
     // The relay passes over it: it is for whoever wonders one day where these records came from.
-    await producer.publish(records, { key: `${names.database} repair`, value: JSON.stringify({ at: new Date().toISOString(), orders: sent }) })
+    await producer.publish(records, { key: `${names.checkpointKey} repair`, value: JSON.stringify({ at: new Date().toISOString(), orders: sent }) })
     return sent
   }
 
   return {
     async progress (): Promise<RelayProgress> {
-      const { origin, reached: copied } = await relayProgress(db, topic)
-      if (origin === undefined) throw new CannotRun(`no service has used the topic ${topic} with this database yet, so nothing is repaired`)
-      const records = await readRecords(kafka, names, marker)
-      const checkpoint = checkpointIn(records, names)
+      const checkpoint = await readCheckpoint(kafka, names, producer.fencedAt)
       if (copied !== undefined && checkpoint === undefined) throw new CannotRun(`the relay's checkpoint is gone from the topic ${names.checkpointTopic}: bring it back before anything is repaired`)
-      return progressOf(checkpoint, origin, origin)
+      return await progressOf({ db, topic, reached: checkpoint, origin, source, beginning: origin })
     },
 
     /** Takes an order in, and sends the events of those that were taken in once they are many. @returns whose events are sent now */

@@ -2,10 +2,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { Partitioners, type Message } from 'kafkajs'
 import { within } from '../src/deadline.ts'
-import { assertWritten, PARTITION_BYTES_MAX, RECORD_OVERHEAD_BYTES } from '../src/kafka.ts'
+import { checkpointTopicOf } from '../src/checkpoint.ts'
+import { withAdmin } from '../src/kafka-admin.ts'
+import { PARTITION_BYTES_MAX, sizeOf } from '../src/event-packing.ts'
+import { assertWritten } from '../src/kafka.ts'
 import { isOrderDocument, toRecord, writtenByUs } from '../src/models.ts'
 import { createPartitionOf } from '../src/partition.ts'
-import { prepareTopics, relayNames } from '../src/relay-topics.ts'
+import { prepareTopics } from '../src/relay-topics.ts'
 import { CannotRun } from './cannot-run.ts'
 import { storedOrders, timeFrom, type Range } from './stored-orders.ts'
 import type { Tool } from './tool.ts'
@@ -44,9 +47,10 @@ export const replay: Tool<ReplayOptions> = {
     return { since: timeFrom('since', values.since), until: timeFrom('until', values.until), user, to, rate, after }
   },
 
-  async run ({ user, to, rate, after, ...range }, { settings, kafka, db, collection, print, progress, signal }) {
-    if (to === relayNames(settings.KAFKA_TOPIC, db.databaseName).checkpointTopic) throw new CannotRun(`${to} is the relay's own topic`)
-    const partitions = await prepareTopics(kafka, { topic: to, partitions: settings.KAFKA_TOPIC_PARTITIONS, replicationFactor: settings.KAFKA_TOPIC_REPLICATION })
+  async run ({ user, to, rate, after, ...range }, { settings, kafka, collection, print, progress, signal }) {
+    if (to === checkpointTopicOf(settings.KAFKA_TOPIC)) throw new CannotRun(`${to} is the relay's own topic`)
+    const partitions = await withAdmin(kafka, 'Kafka\'s answer about the topic', (admin) =>
+      prepareTopics(admin, { topic: to, partitions: settings.KAFKA_TOPIC_PARTITIONS, replicationFactor: settings.KAFKA_TOPIC_REPLICATION }))
     const partitionOf = createPartitionOf(partitions)
     const producer = kafka.producer({ maxInFlightRequests: 1, allowAutoTopicCreation: false, createPartitioner: Partitioners.DefaultPartitioner })
     const batchMax = Math.min(BATCH_RECORDS_MAX, Math.max(1, Math.floor(rate / SENDS_PER_SECOND)))
@@ -79,8 +83,9 @@ export const replay: Tool<ReplayOptions> = {
       for await (const page of storedOrders(collection, { ...range, until }, { ...writtenByUs(), ...(user === undefined ? {} : { userId: user }) }, after)) {
         for (const document of page) {
           if (!isOrderDocument(document)) continue
-          const { key, value, headers } = toRecord(document)
-          const size = Buffer.byteLength(value) + RECORD_OVERHEAD_BYTES
+          const record = toRecord(document)
+          const { key, value, headers } = record
+          const size = sizeOf(record)
           if (batch.length === batchMax || bytes + size > PARTITION_BYTES_MAX) await send()
           if (signal.aborted) throw new CannotRun('it was told to end')
           batch.push({ key, value, headers: { ...headers, replay: 'true' }, partition: partitionOf(key) })
