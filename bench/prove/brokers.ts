@@ -70,7 +70,7 @@ async function startOne (dir: string): Promise<{ all: Part[], url: string }> {
 
 async function startThree (dir: string, sessions: KafkaSessions): Promise<{ all: Part[], url: string }> {
   const fetching = { begin: (title: string) => console.log(title), line () {} }
-  const cluster = await startKafkaCluster({ dir: join(dir, 'kafka'), sessions, fetching })
+  const cluster = await startKafkaCluster({ dir: join(dir, 'cluster'), sessions, fetching })
   atEnd(() => cluster.end())
   return { all: cluster.brokers, url: cluster.url }
 }

@@ -19,8 +19,8 @@ export async function endAll (): Promise<void> {
 
 /** Those that a service left behind when it was killed. They are known by pid and start time, so nobody else's are ended. */
 export async function endPartsIn (dir: string): Promise<void> {
-  const brokers = ['kafka', ...BROKER_FOLDERS.map((broker) => join('kafka', broker))]
-  const parts = ['mongo', 'mongo-0', 'mongo-1', 'mongo-2', 'redis', ...brokers, ...brokers.map((broker) => join('brokers', broker))]
+  const brokers = ['kafka', ...BROKER_FOLDERS.map((broker) => join('cluster', broker))].map((part) => join('brokers', part))
+  const parts = ['mongo', 'mongo-0', 'mongo-1', 'mongo-2', 'redis', 'kafka', ...brokers]
   await Promise.all(parts.map((part) => endLeftover(join(dir, part, 'pid.json'))))
 }
 
