@@ -4,6 +4,7 @@ import RequestQueue from 'kafkajs/src/network/requestQueue/index.js'
 import type { Settings } from '../schemas/settings.ts'
 import './kafkajs-aborted.ts'
 import './kafkajs-encoding.ts'
+import './kafkajs-transactions.ts'
 import type { Logger } from './log.ts'
 
 /*

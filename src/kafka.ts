@@ -41,8 +41,20 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
     maxInFlightRequests: 1,
     allowAutoTopicCreation: false,
     transactionTimeout: TRANSACTION_TIMEOUT_MS,
-    createPartitioner: Partitioners.DefaultPartitioner
+    createPartitioner: Partitioners.DefaultPartitioner,
+    retry: { retries: 0 } // kafkajs would send twice what it has no answer for yet, see src/kafkajs-transactions.ts
   })
+
+  let closed = false
+
+  /** One that was given up may end after `close`, and for what it had asked for kafkajs connects once more. */
+  async function transactOrEnd (records: EventRecord[], checkpoints: Message[]): Promise<Written[]> {
+    try {
+      return await transact(records, checkpoints)
+    } finally {
+      if (closed) await producer.disconnect().catch(() => {})
+    }
+  }
 
   async function transact (records: EventRecord[], checkpoints: Message[]): Promise<Written[]> {
     const batches = pack(records).map((messages) => [{ topic, messages }])
@@ -54,17 +66,14 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
     }
     const written: Written[] = []
     const transaction = await producer.transaction()
-    try {
-      for (const topicMessages of batches) {
-        const answers = await transaction.sendBatch({ acks: -1, topicMessages })
-        assertWritten(topicMessages, answers)
-        for (const { topicName, partition, baseOffset } of answers) {
-          if (topicName === topic) written.push({ partition, offset: Number(baseOffset), count: topicMessages[0]!.messages.filter((one) => one.partition === partition).length })
-        }
+    // One that fails is not aborted here: the abort would overtake what other brokers have not looked at yet, and leave that
+    // to the next commit. The next producer's InitProducerId aborts it in a higher epoch, which shuts out what comes late.
+    for (const topicMessages of batches) {
+      const answers = await transaction.sendBatch({ acks: -1, topicMessages })
+      assertWritten(topicMessages, answers)
+      for (const { topicName, partition, baseOffset } of answers) {
+        if (topicName === topic) written.push({ partition, offset: Number(baseOffset), count: topicMessages[0]!.messages.filter((one) => one.partition === partition).length })
       }
-    } catch (error) {
-      await transaction.abort().catch(() => {})
-      throw error
     }
     await transaction.commit()
     return written
@@ -89,13 +98,14 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
   }
 
   async function close (): Promise<void> {
+    closed = true
     // It waits for its pending requests, of which a dead broker answers none (tulios/kafkajs#918).
     await within(CLOSE_MS_MAX, 'the end of the Kafka producer', producer.disconnect()).catch(() => {})
   }
 
   try {
     // kafkajs goes on with a socket that is dead but open (tulios/kafkajs#1783): each transaction has a deadline of its own.
-    await within(TRANSACTION_MS_MAX, 'the Kafka producer', producer.connect().then(() => transact([], [marker])))
+    await within(TRANSACTION_MS_MAX, 'the Kafka producer', producer.connect().then(() => transactOrEnd([], [marker])))
   } catch (error) {
     await close()
     throw error
@@ -104,7 +114,7 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
   return {
     /** Commits the records and the checkpoints together, or none of them. @returns where the records are */
     publish: (records: EventRecord[], ...checkpoints: Message[]) =>
-      within(TRANSACTION_MS_MAX, 'the end of the Kafka transaction', transact(records, checkpoints)),
+      within(TRANSACTION_MS_MAX, 'the end of the Kafka transaction', transactOrEnd(records, checkpoints)),
     close
   }
 }
@@ -113,8 +123,9 @@ export async function openOrderEventsProducer ({ kafka, transactionalId, topic, 
 export const RECORD_OVERHEAD_BYTES = 500
 
 /**
- * kafkajs can resolve without having written a partition whose leader moved during a retry, or after writing one twice
- * (tulios/kafkajs#1798): each partition must have been answered exactly once, else the transaction is aborted.
+ * kafkajs has resolved without having written a partition whose leader had moved (tulios/kafkajs#1798): each partition must
+ * have been answered exactly once, otherwise nothing is committed. It can't see one that a second request has written again,
+ * as that request's answer takes the place of the first one's; that there is none is up to src/kafkajs-transactions.ts.
  */
 export function assertWritten (topicMessages: { topic: string, messages: Message[] }[], answers: RecordMetadata[]): void {
   const expected = new Set(topicMessages.flatMap(({ topic, messages }) => messages.map(({ partition }) => `${topic} ${partition}`)))

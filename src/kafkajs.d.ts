@@ -7,6 +7,9 @@ declare module 'kafkajs/src/network/requestQueue/index.js' {
 declare module 'kafkajs/src/broker/index.js' {
   const Broker: {
     prototype: {
+      connectionPool: { isConnected: () => boolean }
+      addPartitionsToTxn: (request: unknown) => Promise<unknown>
+      initProducerId: (request: unknown) => Promise<unknown>
       listOffsets: (request: { isolationLevel?: number }) => Promise<unknown>
       fetch: (request: unknown) => Promise<{ responses: { partitions: import('./kafkajs-aborted.ts').FetchedPartition[] }[] }>
     }
