@@ -156,8 +156,9 @@ export interface OrderEventsConsumerOptions {
 const IDLE_FETCH_MS = 500
 
 /**
- * A consumer of order events. It sees committed records only, each at least once; duplicates can only come from its own
- * restarts, as a crash after `onBatch` and before the commit delivers the batch again.
+ * A consumer of order events. It sees committed records only, each at least once. A batch comes again after a crash
+ * between `onBatch` and the commit of its offsets, and where the group has given its partition to another member by then:
+ * if it blocks this process for more than 30 s (kafkajs' session), or takes another 60 s after members have come or gone.
  * @throws what kafkajs gave up for before it had joined
  * @returns once it has joined the group; `stop` finishes the batch at hand, commits it and leaves
  */
@@ -179,7 +180,7 @@ export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order
     await consumer.connect()
     await consumer.subscribe({ topic, fromBeginning })
     await consumer.run({
-      eachBatch: async ({ batch }) => {
+      eachBatch: ({ batch, heartbeat }) => whileAlive(heartbeat, async () => {
         const events: ReceivedOrderEvent[] = []
         for (const message of batch.messages) {
           const received = receive(message, batch.partition)
@@ -187,7 +188,7 @@ export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order
           else events.push(received)
         }
         if (events.length > 0) await onBatch(events)
-      }
+      })
     })
     await joined
   } catch (error) {
@@ -196,6 +197,19 @@ export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order
     throw error
   }
   return { stop: endable.end }
+}
+
+/** kafkajs itself sends none while a batch is dealt with. It sends these no more often than it means to, every 3 s. */
+const HEARTBEAT_MS = 1_000
+
+/** Keeps this member in its group. A heartbeat fails when the group changes, which kafkajs looks at after the batch. */
+async function whileAlive (heartbeat: () => Promise<void>, work: () => Promise<void>): Promise<void> {
+  const timer = setInterval(() => { heartbeat().catch(() => {}) }, HEARTBEAT_MS)
+  try {
+    await work()
+  } finally {
+    clearInterval(timer)
+  }
 }
 
 function throwUncaught (error: Error): void {

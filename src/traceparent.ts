@@ -3,11 +3,25 @@ import { randomFillSync } from 'node:crypto'
 // W3C Trace Context, https://www.w3.org/TR/trace-context/#traceparent-header: version ff and all-zero ids are invalid.
 const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
 
-/** The request's own traceparent if it is valid, else a new one: an order's event always belongs to a trace. */
+/** A version to come: it is read as far as version 00 goes, and what follows that must begin with a dash. */
+const LATER = /^(?!00)([0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})(?:-[^,]*)?$/
+const FLAGS_AT = 53
+const SAMPLED = 1
+
+/**
+ * The request's own traceparent if it is valid, otherwise a new one: an order's event always belongs to a trace. One of a
+ * later version is passed on as version 00, with the only flag that version knows.
+ */
 export function traceparentOf (header: string | string[] | undefined): string {
-  if (isTraceparent(header)) return header
+  const known = typeof header === 'string' ? LATER.exec(header)?.[1] ?? header : header
+  if (isTraceparent(known)) return known.startsWith('00') ? known : asVersion00(known)
   const random = randomHex()
   return `00-${random.slice(0, 32)}-${random.slice(32)}-01`
+}
+
+function asVersion00 (later: string): string {
+  const flags = Number.parseInt(later.slice(FLAGS_AT), 16) & SAMPLED
+  return `00${later.slice(2, FLAGS_AT)}0${flags}`
 }
 
 const IDS_BYTES = 24
@@ -24,6 +38,7 @@ function randomHex (): string {
   return pool.toString('hex', used - IDS_BYTES, used)
 }
 
+/** Whether it is one as orders and events have it: 55 characters, and in older orders of any version. */
 export function isTraceparent (value: unknown): value is string {
   return typeof value === 'string' && TRACEPARENT.test(value)
 }

@@ -1,4 +1,5 @@
-import kafkajs, { Kafka, logLevel } from 'kafkajs'
+import { setTimeout as delay } from 'node:timers/promises'
+import kafkajs, { Kafka, logLevel, type ConsumerConfig } from 'kafkajs'
 import t, { type Test } from 'tap'
 import { toRecord } from '../src/models.ts'
 import { createConsumer } from '../src/kafka-consumer.ts'
@@ -8,6 +9,10 @@ import { eventually, newNamespace, parts } from './helper.ts'
 
 const kafka = new Kafka({ brokers: parts.kafkaBrokers.split(','), logLevel: logLevel.NOTHING, retry: { initialRetryTime: 20 } })
 
+/** Kafka's `group.min.session.timeout.ms`. */
+const SESSION_MS_MIN = 6_000
+/** Between kafkajs' heartbeats. */
+const HEARTBEATS_MS = 3_000
 /** In which a consumer that comes back would have joined its group. */
 const BACK_MS_MAX = 2_000
 
@@ -92,6 +97,54 @@ t.test('a batch that could not be dealt with comes again', async (t) => {
   await eventually(() => seen.length === 4)
   t.strictSame(seen[3], [later])
   await consumer.stop()
+})
+
+for (const slow of ['onBatch', 'onInvalid']) {
+  t.test(`a batch whose ${slow} takes longer than the session of its consumer comes once`, async (t) => {
+    const { topic, publish, sendRaw } = await createTopic(t)
+    const brief = Object.create(kafka, {
+      consumer: { value: (config: ConsumerConfig) => kafka.consumer({ ...config, sessionTimeout: SESSION_MS_MIN }) }
+    }) as Kafka
+    let batches = 0
+    const deal = async (): Promise<void> => {
+      if (++batches === 1) await delay(SESSION_MS_MIN * 1.5)
+    }
+    const { ids } = await consume(t, topic, newNamespace(), {
+      kafka: brief,
+      onBatch: async (events) => {
+        ids.push(...events.map(({ event }) => event.orderId))
+        await deal()
+      },
+      onInvalid: deal
+    })
+    const expected = slow === 'onBatch' ? await publish(1) : []
+    if (slow === 'onInvalid') await sendRaw('no JSON')
+    await eventually(() => batches === 1)
+    expected.push(...await publish(1))
+    await eventually(() => ids.includes(expected.at(-1)!))
+    t.strictSame(ids, expected)
+    t.equal(batches, 2)
+  })
+}
+
+t.test('a batch comes once also when another member joins while it is dealt with', async (t) => {
+  const { topic, publish } = await createTopic(t)
+  const groupId = newNamespace()
+  const [first] = await publish(1)
+  let began = false
+  const { ids } = await consume(t, topic, groupId, {
+    onBatch: async (events) => {
+      ids.push(...events.map(({ event }) => event.orderId))
+      if (began) return
+      began = true
+      await delay(HEARTBEATS_MS * 1.5) // one of them is told that the group changes
+    }
+  })
+  await eventually(() => began)
+  const other = await consume(t, topic, groupId) // it joins when the first member has dealt with its batch
+  const [later] = await publish(1)
+  await eventually(() => ids.length + other.ids.length >= 2)
+  t.strictSame([...ids, ...other.ids], [first, later])
 })
 
 t.test('a batch that fails for longer than kafkajs tries is not skipped', async (t) => {

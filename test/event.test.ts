@@ -30,3 +30,13 @@ t.test('a created order is in MongoDB and exactly once on the topic', async (t) 
     traceparent
   })
 })
+
+t.test('an event belongs to the trace of its request, whatever version that speaks', async (t) => {
+  const service = await startService(t)
+  const ids = '0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331'
+  const { status, body: order } = await post(`${service.url}/orders`, aNewOrder, { traceparent: `01-${ids}-01-more` })
+  t.equal(status, 201)
+  const collected = await collectEvents(t, service.namespace)
+  const [received] = await collected.forOrders([order._id])
+  t.equal(received!.headers.traceparent, `00-${ids}-01`)
+})
