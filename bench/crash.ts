@@ -1,7 +1,7 @@
 /**
- * `npm run crash [-- --seed N] [-- --rounds N|--long] [-- --replicas N] [-- --rate N] [-- --shards N] [-- --fault NAME …] [-- --bug NAME|all]`: a campaign of
- * faults. It starts a replica set of three mongods, Redis, Kafka and the service in several processes, sends orders to them in
- * turn, lets one fault follow the other, and proves at the end that nothing was lost, told twice or changed. With `--bug` the
+ * `npm run crash [-- --seed N] [-- --rounds N|--long] [-- --replicas N] [-- --brokers 1|3] [-- --rate N] [-- --fault NAME …]
+ * [-- --bug NAME|all]`: a campaign of faults. It starts a replica set of three mongods, Redis, three Kafka brokers and the service
+ * in several processes, sends orders to them in turn, lets one fault follow the other, and proves at the end that nothing was lost, told twice or changed. With `--bug` the
  * services lie in a certain way, or in each in turn, and the run succeeds when the checker finds out. Everything is on this machine and under
  * `.local/crash`. With `--long` each fault comes as often as faults.ts says, which takes about an hour. The seed decides what is sent, which fault comes when and whom it meets; the operating system the rest.
  */
@@ -11,8 +11,10 @@ import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { BUGS, type Bug } from './crash/bugs.ts'
 import { runCampaign, type Campaign, type Result } from './crash/campaign.ts'
+import { BROKER_COUNTS } from './prove/brokers.ts'
 import { countViolations } from './prove/checker.ts'
-import { FAULTS, type Fault } from './crash/faults.ts'
+import { FAULTS } from './crash/faults.ts'
+import type { Fault } from './crash/harm.ts'
 import { report } from './crash/report.ts'
 import { endAll } from './prove/parts.ts'
 
@@ -26,7 +28,7 @@ const { values } = parseArgs({
     long: { type: 'boolean', default: false },
     replicas: { type: 'string', default: '3' },
     rate: { type: 'string', default: '60' },
-    shards: { type: 'string', default: '1' },
+    brokers: { type: 'string', default: '3' },
     fault: { type: 'string', multiple: true },
     bug: { type: 'string' }
   }
@@ -39,11 +41,15 @@ const settings = {
   seed: number('seed', 0, SEED_MAX),
   replicas: number('replicas', 1, 9),
   perSecond: number('rate', 1, 1_000),
-  shards: number('shards', 1, 64)
+  brokers: number('brokers', 1, 3)
 }
+if (!BROKER_COUNTS.includes(settings.brokers)) refuse(`--brokers must be ${BROKER_COUNTS.join(' or ')}`)
 const rounds = number('rounds', 1, 1_000)
-const chosen = (values.fault ?? FAULTS.map(({ name }) => name)).map(faultNamed)
-const faults = chosen.flatMap((fault) => Array.from({ length: values.long ? fault.often : rounds }, () => fault))
+const possible = FAULTS.filter(({ brokersMin = 1 }) => settings.brokers >= brokersMin)
+const chosen = (values.fault ?? possible.map(({ name }) => name)).map(faultNamed)
+/** A fault that was asked for by its name comes once a round. */
+const timesOf = ({ often, perRound = 1 }: Fault): number => values.long ? often : rounds * (values.fault === undefined ? perRound : 1)
+const faults = chosen.flatMap((fault) => Array.from({ length: timesOf(fault) }, () => fault))
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => { endAll().finally(() => process.exit(1)) })
@@ -86,10 +92,11 @@ async function run (campaign: Campaign, judge: (result: Result) => boolean): Pro
 }
 
 function faultNamed (wanted: string): Fault {
-  return FAULTS.find(({ name }) => name === wanted) ?? refuse(`There is no fault ${wanted}: ${FAULTS.map(({ name }) => name).join(', ')}`)
+  return possible.find(({ name }) => name === wanted) ??
+    refuse(`There is no fault ${wanted} with --brokers ${settings.brokers}: ${possible.map(({ name }) => name).join(', ')}`)
 }
 
-function number (name: 'seed' | 'rounds' | 'replicas' | 'rate' | 'shards', min: number, max: number): number {
+function number (name: 'seed' | 'rounds' | 'replicas' | 'rate' | 'brokers', min: number, max: number): number {
   const value = Number(values[name])
   return Number.isInteger(value) && value >= min && value <= max ? value : refuse(`--${name} must be an integer from ${min} to ${max}`)
 }

@@ -1,5 +1,5 @@
 /**
- * `npm run prove [-- --seconds N] [-- SCENARIO…]` starts the real service as a process, loads it, breaks what it depends on and
+ * `npm run prove [-- --seconds N] [-- --orders N] [-- SCENARIO…]` starts the real service as a process, loads it, breaks what it depends on and
  * says with figures whether it keeps its promises. Everything is on this machine and under `.local/prove`; a running service is
  * not touched. The figures are those of a machine that also carries the load, MongoDB, Redis and Kafka.
  */
@@ -8,6 +8,8 @@ import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { within } from '../src/deadline.ts'
+import brokersBacklog from './prove/brokers-backlog.ts'
+import brokersTakeover from './prove/brokers-takeover.ts'
 import ctrlC from './prove/ctrl-c.ts'
 import errors from './prove/errors.ts'
 import kafkaAway from './prove/kafka-away.ts'
@@ -25,16 +27,24 @@ import sigterm from './prove/sigterm.ts'
 import start from './prove/start.ts'
 import thousand from './prove/thousand.ts'
 
-const SCENARIOS: Scenario[] = [start, thousand, oneKey, kill, leader, primary, ctrlC, sigterm, list, outages, redisHang, kafkaAway, overload, errors]
+const SCENARIOS: Scenario[] = [
+  start, thousand, oneKey, kill, leader, primary, ctrlC, sigterm, list, outages, redisHang, kafkaAway, brokersBacklog, brokersTakeover,
+  overload, errors
+]
 const ROOT = resolve('.local', 'prove')
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { seconds: { type: 'string', default: '60' } } })
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { seconds: { type: 'string', default: '60' }, orders: { type: 'string', default: '100000' } }
+})
 const seconds = Number(values.seconds)
+const orders = Number(values.orders)
+const isOrders = Number.isInteger(orders) && orders >= 1_000 && orders <= 1_000_000
 /** No scenario takes so long unless something hangs. Those with an outage may also measure as long before it, and catch up after it. */
 const SCENARIO_MS_MAX = 15 * 60_000 + 3 * seconds * 1000
 const unknown = positionals.filter((name) => !SCENARIOS.some((scenario) => scenario.name === name))
-if (!(seconds >= 1 && seconds <= 600) || unknown.length > 0) {
-  console.error(`${unknown.length > 0 ? `There is no scenario ${unknown.join(', ')}. ` : ''}Usage: npm run prove -- [--seconds 1…600] [${SCENARIOS.map(({ name }) => name).join('] [')}]`)
+if (!(seconds >= 1 && seconds <= 600) || !isOrders || unknown.length > 0) {
+  console.error(`${unknown.length > 0 ? `There is no scenario ${unknown.join(', ')}. ` : ''}Usage: npm run prove -- [--seconds 1…600] [--orders 1000…1000000] [${SCENARIOS.map(({ name }) => name).join('] [')}]`)
   process.exit(2)
 }
 
@@ -58,7 +68,7 @@ async function prove ({ name, title, run }: Scenario): Promise<boolean> {
   try {
     await endPartsIn(dir)
     await rm(dir, { recursive: true, force: true })
-    await within(SCENARIO_MS_MAX, `the end of ${name}`, run({ dir, seconds, ...findings }))
+    await within(SCENARIO_MS_MAX, `the end of ${name}`, run({ dir, seconds, orders, ...findings }))
   } catch (error) {
     findings.expect(false, (error as Error).message)
   }

@@ -34,40 +34,64 @@ listener.name.plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.
 `
 }
 
-/** One node that is broker and controller, reachable from this machine only. */
-export function serverProperties (data: string, port: number, controllerPort: number, user?: KafkaUser): string {
-  return `process.roles=broker,controller
-node.id=1
-# Static voters, not --standalone: the ports may differ from one start to the next.
-controller.quorum.voters=1@127.0.0.1:${controllerPort}
-listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}
-advertised.listeners=PLAINTEXT://127.0.0.1:${port}
-controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:${user === undefined ? 'PLAINTEXT' : 'SASL_PLAINTEXT'},CONTROLLER:PLAINTEXT
-inter.broker.listener.name=PLAINTEXT
-${user === undefined ? '' : saslProperties(user)}log.dirs=${data}
+/** Broker and controller in one process, reachable from this machine only. */
+export interface KafkaNode { id: number, port: number, controllerPort: number }
 
-# One node holds the only replica of everything.
-default.replication.factor=1
+/** How long the controller waits for a broker that is silent: Kafka's own default is 9 s. */
+export type KafkaSessions = 'default' | 'quick'
+
+const QUICK_SESSIONS = `broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=500
+`
+
+/** One node holds the only replica of everything, and a consumer group is ready at once. */
+const ALONE = `default.replication.factor=1
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+`
 
+/** As in production: of three replicas two must have a record. What is not named here is Kafka's default. */
+const REPLICATED = `default.replication.factor=3
+min.insync.replicas=2
+offsets.topic.replication.factor=3
+transaction.state.log.replication.factor=3
+transaction.state.log.min.isr=2
+share.coordinator.state.topic.replication.factor=3
+share.coordinator.state.topic.min.isr=2
+`
+
+/**
+ * @param nodes all of the cluster, one or three of them
+ * @param sessions short ones let a broker that was killed come back at once, as the controller refuses it until then
+ */
+export function serverProperties (data: string, node: KafkaNode, { nodes = [node], sessions = 'quick', user }: {
+  nodes?: KafkaNode[], sessions?: KafkaSessions, user?: KafkaUser | undefined
+} = {}): string {
+  return `process.roles=broker,controller
+node.id=${node.id}
+# Static voters, not --standalone: the ports may differ from one start to the next.
+controller.quorum.voters=${nodes.map(({ id, controllerPort }) => `${id}@127.0.0.1:${controllerPort}`).join(',')}
+listeners=PLAINTEXT://127.0.0.1:${node.port},CONTROLLER://127.0.0.1:${node.controllerPort}
+advertised.listeners=PLAINTEXT://127.0.0.1:${node.port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:${user === undefined ? 'PLAINTEXT' : 'SASL_PLAINTEXT'},CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+${user === undefined ? '' : saslProperties(user)}log.dirs=${data}
+
+${nodes.length === 1 ? ALONE : REPLICATED}
 # 50 partitions each are for thousands of consumers; five are made in a moment.
 offsets.topic.num.partitions=5
 transaction.state.log.num.partitions=5
 share.coordinator.state.topic.num.partitions=5
 
-# As strict as production should be, but a consumer group is ready at once.
+# As strict as production should be.
 auto.create.topics.enable=false
-group.initial.rebalance.delay.ms=0
 
-# After a SIGKILL the controller refuses the returning broker until the session of the killed one ran out (9 s by default).
-broker.session.timeout.ms=2000
-broker.heartbeat.interval.ms=500
-
+${sessions === 'quick' ? QUICK_SESSIONS : ''}
 # By default the log cleaner reserves 128 MB of heap; segments are of 1 GB, each with 20 MB of index.
 log.cleaner.dedupe.buffer.size=8388608
 log.segment.bytes=268435456

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import kafkajs from 'kafkajs'
-import { type KafkaUser, LOG4J_PROPERTIES, serverProperties } from './kafka-config.ts'
+import { type KafkaNode, type KafkaSessions, type KafkaUser, LOG4J_PROPERTIES, serverProperties } from './kafka-config.ts'
 import type { Recipe } from './part.ts'
 import { type Env, run } from './run.ts'
 
@@ -25,7 +25,18 @@ export interface KafkaOptions {
   jvmArgs?: string[]
 }
 
-export function kafkaRecipe (dir: string, { java, libs, classes }: KafkaPrograms, env: Env, { kafkaUser, jvmArgs = [] }: KafkaOptions = {}): Recipe {
+/** What makes a broker one of several. Each knows the ports of the others before any has started. */
+export interface KafkaMembership {
+  clusterId: string
+  node: KafkaNode
+  nodes: KafkaNode[]
+  sessions: KafkaSessions
+}
+
+/** @param membership of a broker that is not the only one */
+export function kafkaRecipe (
+  dir: string, { java, libs, classes }: KafkaPrograms, env: Env, { kafkaUser, jvmArgs = [] }: KafkaOptions = {}, membership?: KafkaMembership
+): Recipe {
   const data = join(dir, 'data')
   const metaFile = join(data, 'meta.properties')
   const configFile = join(dir, 'server.properties')
@@ -37,19 +48,22 @@ export function kafkaRecipe (dir: string, { java, libs, classes }: KafkaPrograms
     dir,
     env,
     preferredPorts: [PREFERRED_PORT, PREFERRED_CONTROLLER_PORT],
+    ...(membership === undefined ? {} : { ports: [membership.node.port, membership.node.controllerPort] }),
     url: (port) => `127.0.0.1:${port}`,
     async command ([port, controllerPort]) {
       mkdirSync(data, { recursive: true })
       writeFileSync(log4jFile, LOG4J_PROPERTIES)
-      writeFileSync(configFile, serverProperties(data, port!, controllerPort!, kafkaUser))
+      const node = membership?.node ?? { id: 1, port: port!, controllerPort: controllerPort! }
+      writeFileSync(configFile, serverProperties(data, node, { ...membership, user: kafkaUser }))
       if (!existsSync(metaFile)) {
-        await run(java, [...javaArgs, 'kafka.tools.StorageTool', 'format', '-t', newClusterId(), '-c', configFile, '--ignore-formatted'], { env, limitMs: FORMAT_LIMIT_MS })
+        await run(java, [...javaArgs, 'kafka.tools.StorageTool', 'format', '-t', membership?.clusterId ?? newClusterId(), '-c', configFile, '--ignore-formatted'], { env, limitMs: FORMAT_LIMIT_MS })
       }
       return { file: java, args: ['-Xms256m', '-Xmx768m', ...jvmArgs, ...javaArgs, 'kafka.Kafka', configFile] }
     },
     async ready (_pid, [port]) {
       const { clusterId, brokers } = await describeCluster(port!, kafkaUser)
-      return brokers.length === 1 && clusterId === /^cluster\.id=(.*)$/m.exec(readFileSync(metaFile, 'utf8'))?.[1]
+      const known = membership === undefined ? brokers.length === 1 : brokers.some(({ nodeId }) => nodeId === membership.node.id)
+      return known && clusterId === /^cluster\.id=(.*)$/m.exec(readFileSync(metaFile, 'utf8'))?.[1]
     },
   }
 }
@@ -73,7 +87,7 @@ async function describeCluster (port: number, user: KafkaUser | undefined) {
 }
 
 /** 16 random bytes; tools take one that begins with a dash for an option. */
-function newClusterId (): string {
+export function newClusterId (): string {
   const id = randomBytes(16).toString('base64url')
   return id.startsWith('-') ? newClusterId() : id
 }

@@ -35,6 +35,8 @@ export interface Recipe {
   env: Env
   /** The first is the one in the URL. */
   preferredPorts: number[]
+  /** Chosen by the caller, who also claims and releases them. */
+  ports?: number[]
   url (port: number): string
   /** Brings the data and the configuration into the state in which this command can run. */
   command (ports: number[]): Promise<{ file: string, args: string[] }>
@@ -86,6 +88,10 @@ export async function startPart (recipe: Recipe): Promise<Part> {
   }
 
   async function launchOnFreePorts (): Promise<void> {
+    if (recipe.ports !== undefined) {
+      ports = recipe.ports
+      return await launch()
+    }
     const refused = new Set<number>()
     for (let tries = 1; ; tries++) {
       ports = await choosePorts(dir, recipe.preferredPorts, refused)

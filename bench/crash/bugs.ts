@@ -15,6 +15,7 @@ export const BUGS: Bug[] = [
   { name: 'ack-one-member', title: 'a 201 when one member has the order', faults: ['kill-ahead'], violations: ['lost'] },
   { name: 'token-before-events', title: 'the checkpoint is committed before the events', faults: ['kill-leader', 'kill-all'], violations: ['missing-event'] },
   { name: 'events-before-token', title: 'the events are committed before the checkpoint', faults: ['kill-leader', 'kill-all'], violations: ['duplicate-event'] },
+  { name: 'partition-twice', title: 'a partition is sent twice in one transaction', faults: ['kill-service'], violations: ['duplicate-event'] },
   { name: 'no-fence', title: 'each leader has a transactional.id of its own', faults: ['hang-before-send'], violations: ['duplicate-event'] },
   { name: 'key-not-unique', title: 'an Idempotency-Key is not unique', faults: ['kill-service'], violations: ['two-orders'] },
   { name: 'other-quantity', title: 'another quantity is stored than was answered', faults: ['kill-service'], violations: ['wrong-body', 'wrong-event'] }

@@ -9,7 +9,7 @@ import { endPartsIn } from '../prove/parts.ts'
 import { createRandom } from '../prove/random.ts'
 import { startReplicas } from '../prove/replicas.ts'
 import type { Bug } from './bugs.ts'
-import type { Fault, Target } from './faults.ts'
+import type { Fault, Target } from './harm.ts'
 import { preloaded } from './preloads.ts'
 
 /** Between two faults all is well for so long. */
@@ -36,8 +36,8 @@ export interface Campaign {
   seed: number
   replicas: number
   perSecond: number
-  /** RELAY_SHARDS of each service. */
-  shards: number
+  /** Of Kafka: 1 or 3. */
+  brokers: number
   /** Each as often as it is to come. */
   faults: Fault[]
   bug?: Bug | undefined
@@ -49,14 +49,16 @@ export interface Campaign {
 
 export interface Result { facts: Facts, findings: Finding[], recoveries: Recovery[], ms: number }
 
-export async function runCampaign ({ dir, seed, replicas: count, perSecond, shards, faults, bug, say, firstPort = FIRST_PORT }: Campaign): Promise<Result> {
+export async function runCampaign (campaign: Campaign): Promise<Result> {
+  const { dir, seed, replicas: count, perSecond, brokers, faults, bug, say, firstPort = FIRST_PORT } = campaign
   const begun = performance.now()
   await endPartsIn(dir)
   await rm(dir, { recursive: true, force: true })
   // Of their own, so that what the load decides does not depend on how many faults there were.
   const [random, loadRandom] = [createRandom(seed), createRandom(seed + 1)]
-  const cluster = await startCluster(dir, 'quick')
-  const replicas = await startReplicas({ dir, count, urls: cluster.urls, settings: { RELAY_SHARDS: String(shards) }, imports: ['trigger', ...(bug === undefined ? [] : [bug.name])].map(preloaded), firstPort })
+  const cluster = await startCluster(dir, 'quick', brokers)
+  const imports = ['trigger', ...(bug === undefined ? [] : [bug.name])].map(preloaded)
+  const replicas = await startReplicas({ dir, count, urls: cluster.urls, settings: cluster.brokers.settings, imports, firstPort })
   await replicas.leader()
   const follower = await followTopic(cluster.urls.kafka)
   const urls = replicas.all.map(({ url }) => url)
@@ -67,15 +69,15 @@ export async function runCampaign ({ dir, seed, replicas: count, perSecond, shar
 
   await recovered(target, load, follower)
   for (const fault of random.shuffled(faults)) {
-    await delay(CALM_MS)
     try {
+      await delay(CALM_MS)
+      await cluster.brokers.inSync() // else the next fault at a broker could meet the last one that has everything
       recoveries.push(await suffer(fault, target, load, follower, say))
     } catch (error) {
       findings.push({ violation: 'not-recovered', what: `${fault.name}: ${(error as Error).message}` })
       say(`[${fault.name}] NOT RECOVERED: ${(error as Error).message}`)
       await cluster.heal()
       await replicas.heal()
-      await follower.renew()
     }
   }
   await load.stop()
@@ -89,7 +91,6 @@ async function suffer (fault: Fault, target: Target, load: Load, follower: Follo
   const end = await fault.inject(target)
   await delay(fault.holdMs)
   await end()
-  if (fault.name.endsWith('kafka')) await follower.renew()
   await recovered(target, load, follower)
   const after = load.samples.filter(({ ended }) => ended >= at)
   const postsMs = Math.min(...after.filter(({ begun, ok }) => ok && begun >= at).map(({ ended }) => ended)) - at

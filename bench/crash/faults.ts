@@ -1,46 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Part } from '../../local/index.ts'
-import type { Cluster, Member } from '../prove/cluster.ts'
+import type { Member } from '../prove/cluster.ts'
 import type { Proxy } from '../prove/proxy.ts'
-import type { Random } from '../prove/random.ts'
-import type { Replica, Replicas } from '../prove/replicas.ts'
+import type { Replica } from '../prove/replicas.ts'
+import { BROKER_FAULTS } from './broker-faults.ts'
+import { kill, killReplica, nothing, OUTAGE_MS, pause, together, ZOMBIE_MS, type Fault, type Target } from './harm.ts'
 import { preloaded } from './preloads.ts'
 
-export interface Target { cluster: Cluster, replicas: Replicas, random: Random }
-
-export interface Fault {
-  name: string
-  title: string
-  /** How often it comes in a long campaign. */
-  often: number
-  /** How long it lasts. */
-  holdMs: number
-  /** @returns what ends it */
-  inject: (target: Target) => Promise<() => Promise<void>>
-}
-
-/** Above the relay's lease (5 s) and the election time-out: who wakes up after it has a successor. */
-const ZOMBIE_MS = 8_000
-const OUTAGE_MS = 3_000
 /** In which the primary takes orders that nobody else gets. */
 const STALL_MS = 1_500
-
-const nothing = async (): Promise<void> => {}
-
-async function kill (part: Part): Promise<() => Promise<void>> {
-  await part.kill()
-  return () => part.start()
-}
-
-async function pause (part: Part): Promise<() => Promise<void>> {
-  part.pause()
-  return async () => part.resume()
-}
-
-async function killReplica (replica: Replica): Promise<() => Promise<void>> {
-  await replica.kill()
-  return () => replica.start()
-}
 
 async function signalReplica (replica: Replica, name: NodeJS.Signals): Promise<() => Promise<void>> {
   replica.signal(name)
@@ -79,11 +46,6 @@ async function killAhead ({ cluster }: Target): Promise<() => Promise<void>> {
   return () => primary.part.start()
 }
 
-async function killAll ({ replicas }: Target): Promise<() => Promise<void>> {
-  const ends = await Promise.all(replicas.all.map(killReplica))
-  return async () => { await Promise.all(ends.map((end) => end())) }
-}
-
 /** For a moment, or until the fault ends. */
 async function cut (proxies: Proxy[], lasting = false): Promise<() => Promise<void>> {
   for (const proxy of proxies) if (lasting) proxy.close(); else proxy.cut()
@@ -107,16 +69,14 @@ const UNCONFIRMED = { writeConcernError: { code: 64, errmsg: 'waiting for replic
 export const FAULTS: Fault[] = [
   { name: 'kill-service', title: 'SIGKILL of a service', often: 110, holdMs: 1_000, inject: ({ replicas, random }) => killReplica(random.pick(replicas.all)) },
   { name: 'kill-leader', title: 'SIGKILL of the relay\'s leader', often: 60, holdMs: 1_000, inject: async ({ replicas }) => killReplica(await replicas.leader()) },
-  { name: 'kill-all', title: 'SIGKILL of all services', often: 12, holdMs: 500, inject: killAll },
+  { name: 'kill-all', title: 'SIGKILL of all services', often: 12, holdMs: 500, inject: ({ replicas }) => together(replicas.all.map(killReplica)) },
   { name: 'kill-primary', title: 'SIGKILL of MongoDB\'s primary', often: 42, holdMs: OUTAGE_MS, inject: async ({ cluster }) => kill((await cluster.primary()).part) },
   { name: 'kill-ahead', title: 'SIGKILL of a primary that is ahead', often: 12, holdMs: OUTAGE_MS, inject: killAhead },
-  { name: 'kill-kafka', title: 'SIGKILL of Kafka', often: 30, holdMs: OUTAGE_MS, inject: ({ cluster }) => kill(cluster.kafka) },
   { name: 'kill-redis', title: 'SIGKILL of Redis', often: 30, holdMs: OUTAGE_MS, inject: ({ cluster }) => kill(cluster.redis) },
 
   { name: 'stop-service', title: 'SIGSTOP of a service', often: 20, holdMs: OUTAGE_MS, inject: ({ replicas, random }) => signalReplica(random.pick(replicas.all), 'SIGSTOP') },
   { name: 'stop-leader', title: 'SIGSTOP of the relay\'s leader', often: 20, holdMs: ZOMBIE_MS, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGSTOP') },
   { name: 'stop-primary', title: 'SIGSTOP of MongoDB\'s primary', often: 20, holdMs: ZOMBIE_MS, inject: async ({ cluster }) => pause((await cluster.primary()).part) },
-  { name: 'stop-kafka', title: 'SIGSTOP of Kafka', often: 20, holdMs: ZOMBIE_MS, inject: ({ cluster }) => pause(cluster.kafka) },
   { name: 'stop-redis', title: 'SIGSTOP of Redis', often: 20, holdMs: OUTAGE_MS, inject: ({ cluster }) => pause(cluster.redis) },
 
   { name: 'step-down', title: 'stepdown of MongoDB\'s primary', often: 6, holdMs: 0, inject: stepDown },
@@ -133,5 +93,7 @@ export const FAULTS: Fault[] = [
   { name: 'die-before-commit', title: 'the leader dies between send and commit', often: 10, holdMs: 1_000, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGUSR2') },
   { name: 'hang-before-send', title: 'the leader hangs before it sends', often: 6, holdMs: ZOMBIE_MS, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGIO') },
   { name: 'hang-before-commit', title: 'the leader hangs between send and commit', often: 6, holdMs: ZOMBIE_MS, inject: async ({ replicas }) => signalReplica(await replicas.leader(), 'SIGWINCH') },
-  { name: 'clock', title: 'a service\'s clock is an hour ahead', often: 3, holdMs: OUTAGE_MS, inject: turnClock }
+  { name: 'clock', title: 'a service\'s clock is an hour ahead', often: 3, holdMs: OUTAGE_MS, inject: turnClock },
+
+  ...BROKER_FAULTS
 ]

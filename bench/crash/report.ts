@@ -3,16 +3,16 @@ import { countViolations } from '../prove/checker.ts'
 import { percentile } from '../prove/open-loop.ts'
 import { round } from '../prove/scenario.ts'
 import { seconds, type Campaign, type Recovery, type Result } from './campaign.ts'
-import type { Fault } from './faults.ts'
+import type { Fault } from './harm.ts'
 
 const EXAMPLES_MAX = 5
 
 /** As Markdown, for docs/reliability.md. */
-export function report ({ seed, replicas, shards, perSecond, faults }: Campaign, { facts, findings, recoveries, ms }: Result): string {
+export function report ({ seed, replicas, brokers, perSecond, faults }: Campaign, { facts, findings, recoveries, ms }: Result): string {
   const attempts = facts.operations.flatMap((operation) => operation.attempts)
   const of = (outcome: string): string => round(attempts.filter((attempt) => attempt.outcome === outcome).length)
   const acknowledged = new Set(attempts.flatMap((attempt) => attempt.outcome === 'created' ? [attempt.id] : [])).size
-  return `Seed ${seed}, ${faults.length} faults one after the other, ${replicas} replicas, ${shards === 1 ? '' : `${shards} shards, `}${perSecond} POST/s, ${round(ms / 1000)} s on ${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), ${round(totalmem() / 2 ** 30)} GiB, Node ${process.version}
+  return `Seed ${seed}, ${faults.length} faults one after the other, ${replicas} replicas, ${brokers === 1 ? 'one broker' : `${brokers} brokers`}, ${perSecond} POST/s, ${round(ms / 1000)} s on ${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), ${round(totalmem() / 2 ** 30)} GiB, Node ${process.version}
 
 | what | count |
 |---|---|

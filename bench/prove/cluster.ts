@@ -4,12 +4,13 @@ import { REPLICA_SET, findMongo, mongoRecipe } from '../../local/mongo.ts'
 import { startPart, type Part } from '../../local/part.ts'
 import { releasePorts } from '../../local/ports.ts'
 import { within } from '../../src/deadline.ts'
+import { startBrokers } from './brokers.ts'
 import { atEnd, startParts } from './parts.ts'
 import { eventually } from './service.ts'
 import { startProxy, type Proxy } from './proxy.ts'
 
 const MEMBERS = 3
-/** MongoDB's own defaults are 10 s, 2 s and 10 s: a campaign would mostly wait for elections, and for new primaries that wait for hung ones. */
+/** MongoDB's own defaults are 10 s, 2 s and 10 s, and Kafka's for a silent broker 9 s: a campaign would mostly wait for elections, and for new primaries that wait for hung ones. */
 const ELECTIONS = {
   default: {},
   quick: { electionTimeoutMillis: 2_000, heartbeatIntervalMillis: 500, heartbeatTimeoutSecs: 2 }
@@ -22,14 +23,14 @@ export interface Member { part: Part, proxy: Proxy, admin: Db }
 export type Cluster = Awaited<ReturnType<typeof startCluster>>
 
 /**
- * A replica set of three mongods, Redis and Kafka. The set's members and Redis are known by the ports of proxies, as a driver
+ * A replica set of three mongods, Redis, and Kafka as one broker or three. The set's members and Redis are known by the ports of proxies, as a driver
  * goes where the set's configuration says, so that their connections can be cut.
  */
-export async function startCluster (dir: string, elections: keyof typeof ELECTIONS) {
+export async function startCluster (dir: string, elections: keyof typeof ELECTIONS, brokerCount = 1) {
   const { file } = await findMongo(process.env, { begin: (title) => console.log(title), line () {} })
   const members = await Promise.all(Array.from({ length: MEMBERS }, (_value, index) => startMember(join(dir, `mongo-${index}`), file)))
-  const { urls, parts } = await startParts({ dir, parts: ['redis', 'kafka'], fresh: true })
-  const { redis, kafka } = parts as { redis: Part, kafka: Part }
+  const redis = (await startParts({ dir, parts: ['redis'], fresh: true })).parts.redis!
+  const brokers = await startBrokers(join(dir, 'brokers'), brokerCount, elections)
   const redisProxy = await startProxy(redis.port)
   atEnd(async () => redisProxy.end())
 
@@ -61,14 +62,14 @@ export async function startCluster (dir: string, elections: keyof typeof ELECTIO
   return {
     members,
     redis,
-    kafka,
+    brokers,
     redisProxy,
     primary,
     ask,
     urls: {
       mongo: `mongodb://${members.map(({ proxy }) => `127.0.0.1:${proxy.port}`).join(',')}/orders?replicaSet=${REPLICA_SET}`,
       redis: `redis://127.0.0.1:${redisProxy.port}`,
-      kafka: urls.kafka!
+      kafka: brokers.url
     },
     /** Undoes what a fault that broke off may have left. */
     async heal (): Promise<void> {
@@ -76,8 +77,7 @@ export async function startCluster (dir: string, elections: keyof typeof ELECTIO
         proxy.open()
         part.resume()
       }
-      kafka.resume()
-      await Promise.all([...members.map(({ part }) => part), redis, kafka].map((part) => part.start()))
+      await Promise.all([...[...members.map(({ part }) => part), redis].map((part) => part.start()), brokers.heal()])
     }
   }
 }

@@ -1,21 +1,17 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { MongoClient } from 'mongodb'
 import { leaseName, RELAY_COLLECTION, type LeaseDocument } from '../../src/lease.ts'
-import { createClient, newOrder } from './client.ts'
 import { followTopic } from './follower.ts'
-import { percentile } from './open-loop.ts'
-import { startPace } from './pace.ts'
+import { firstEventOf, startOrders } from './paced-orders.ts'
 import { atEnd, startParts } from './parts.ts'
-import { startReplicas, type Replica } from './replicas.ts'
-import { round, type Bench, type Scenario } from './scenario.ts'
-import { eventually } from './service.ts'
+import { startReplicas } from './replicas.ts'
+import { range, round, type Bench, type Scenario } from './scenario.ts'
 import { verifyOrders } from './verify.ts'
 
 const REPLICAS = 3
 const TIMES = 5
 const POSTS_PER_SECOND = 50
 const CALM_MS = 1_000
-const EVENT_MS_MAX = 30_000
 /** Bounds: after a SIGKILL the lease (5 s) has to end first; one that was given back is taken up. */
 const KILLED_MS_MAX = 10_000
 const RELEASED_MS_MAX = 1_000
@@ -28,17 +24,8 @@ async function run (bench: Bench): Promise<void> {
   await replicas.leader()
   const follower = await followTopic(urls.kafka!)
   const lease = await followLease(urls.mongo!)
-  const load = startOrders(replicas.all)
-
-  /** ms on the clock of `performance.now()` when the first event came of an order that was sent after `at`. */
-  async function firstEvent (at: number): Promise<number> {
-    let seen = Infinity
-    await eventually('an event of a new order', EVENT_MS_MAX, () => {
-      for (const [id, begun] of load.begunAt) if (begun >= at) seen = Math.min(seen, follower.seenAt.get(id) ?? Infinity)
-      return Number.isFinite(seen)
-    })
-    return seen
-  }
+  const load = startOrders(replicas.all, POSTS_PER_SECOND)
+  const firstEvent = (at: number): Promise<number> => firstEventOf(load, follower, at)
 
   const killedMs: number[] = []
   const terminated: { releasedMs: number, endedMs: number, eventMs: number }[] = []
@@ -74,56 +61,6 @@ async function run (bench: Bench): Promise<void> {
   expect(Math.max(...fromRelease) <= RELEASED_MS_MAX, `after the lease was given back events came only after ${round(Math.max(...fromRelease))} ms`)
   expect(load.failures.length === 0, `POSTs to the others failed: ${load.failures[0]}`)
   await verifyOrders(bench, load.created, { mongoUrl: urls.mongo!, brokers: urls.kafka! })
-}
-
-function range (values: number[]): string {
-  return `p50 ${round(percentile(values, 0.5))} ms, max ${round(percentile(values, 1))} ms`
-}
-
-/** Orders at a fixed rate to those replicas that are not about to end. */
-function startOrders (all: Replica[]) {
-  const clients = new Map(all.map((replica) => [replica, createClient(replica.service.url, 16)]))
-  const used = new Set(all)
-  const created = new Map<string, string>()
-  const begunAt = new Map<string, number>()
-  const failures: string[] = []
-  const pending = new Set<Promise<void>>()
-
-  async function post (n: number): Promise<void> {
-    const replica = [...used][n % used.size]!
-    const begun = performance.now()
-    const { status, body } = await clients.get(replica)!.send('POST', '/orders', newOrder(n))
-    if (status !== 201) {
-      failures.push(`${status} ${body}`)
-      return
-    }
-    const { _id } = JSON.parse(body)
-    created.set(_id, body)
-    begunAt.set(_id, begun)
-  }
-
-  const stop = startPace(POSTS_PER_SECOND, (n) => {
-    const request = post(n)
-    pending.add(request)
-    request.finally(() => pending.delete(request))
-  })
-
-  return {
-    created,
-    begunAt,
-    failures,
-    with: (replica: Replica): void => { used.add(replica) },
-    /** Resolves when no answer of it is outstanding. */
-    async without (replica: Replica): Promise<void> {
-      used.delete(replica)
-      await Promise.all(pending)
-    },
-    async stop (): Promise<void> {
-      stop()
-      await Promise.all(pending)
-      for (const client of clients.values()) client.close()
-    }
-  }
 }
 
 async function followLease (mongoUrl: string) {

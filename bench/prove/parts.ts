@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { MongoClient } from 'mongodb'
+import { BROKER_FOLDERS } from '../../local/kafka-cluster.ts'
 import { startLocalParts, type LocalParts, type LocalPartsOptions } from '../../local/index.ts'
 import { endLeftover } from '../../local/processes.ts'
 import type { OrderDocument } from '../../src/models.ts'
@@ -18,7 +19,9 @@ export async function endAll (): Promise<void> {
 
 /** Those that a service left behind when it was killed. They are known by pid and start time, so nobody else's are ended. */
 export async function endPartsIn (dir: string): Promise<void> {
-  await Promise.all(['mongo', 'mongo-0', 'mongo-1', 'mongo-2', 'redis', 'kafka'].map((part) => endLeftover(join(dir, part, 'pid.json'))))
+  const brokers = ['kafka', ...BROKER_FOLDERS.map((broker) => join('cluster', broker))].map((part) => join('brokers', part))
+  const parts = ['mongo', 'mongo-0', 'mongo-1', 'mongo-2', 'redis', 'kafka', ...brokers]
+  await Promise.all(parts.map((part) => endLeftover(join(dir, part, 'pid.json'))))
 }
 
 /** Parts of the driver's own, for a service that is given URLs. */

@@ -1,3 +1,5 @@
+import { percentile } from './open-loop.ts'
+
 export interface Scenario {
   name: string
   /** What is proven, in a few words. */
@@ -10,6 +12,8 @@ export interface Bench {
   dir: string
   /** How long an outage lasts. */
   seconds: number
+  /** How many wait in a backlog. */
+  orders: number
   /** Goes into the scenario's line. */
   figure: (text: string) => void
   /** Goes onto a line of its own, below. */
@@ -32,4 +36,8 @@ export function createFindings () {
 
 export function round (value: number, digits = 0): string {
   return value.toLocaleString('en', { maximumFractionDigits: digits, minimumFractionDigits: digits })
+}
+
+export function range (values: number[]): string {
+  return `p50 ${round(percentile(values, 0.5))} ms, max ${round(percentile(values, 1))} ms`
 }

@@ -22,7 +22,7 @@ export interface TopicContent {
 
 /** Reads the topic, as a subscriber would, until it holds `expected` events and nothing follows them. */
 export async function readTopic (brokers: string, expected: number, msMax = 60_000 + expected / RECORDS_PER_MS_MIN, topic = 'order-events'): Promise<TopicContent> {
-  const kafka = createKafka({ brokers: [brokers], clientId: 'prove', log })
+  const kafka = createKafka({ brokers: brokers.split(','), clientId: 'prove', log })
   const records: TopicContent['records'] = []
   const invalid: string[] = []
   const groupId = `prove-${randomUUID()}`
