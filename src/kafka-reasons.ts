@@ -10,6 +10,7 @@ export interface KafkaContext {
 }
 
 interface KafkaError {
+  name: string
   message: string
   type?: string
   code?: string
@@ -63,5 +64,6 @@ export function isTooLarge (error: Error): boolean {
 
 /** kafkajs wraps what it gave up for. */
 function rootOf (error: KafkaError): KafkaError {
-  return error.errors === undefined && error.type === undefined && error.cause instanceof Error ? rootOf(error.cause as KafkaError) : error
+  const isWrapped = error.name.startsWith('KafkaJS') && error.errors === undefined && error.type === undefined
+  return isWrapped && error.cause instanceof Error ? rootOf(error.cause as KafkaError) : error
 }

@@ -92,7 +92,7 @@ const FAULTS: Omit<Fault, 'perRound'>[] = [
     often: 30,
     holdMs: OUTAGE_MS,
     brokersMin: 3,
-    inject: async ({ cluster }) => kill(await cluster.brokers.coordinator())
+    inject: async ({ cluster }) => kill(await cluster.coordinator())
   },
   {
     name: 'kill-two-brokers',
@@ -132,7 +132,7 @@ const FAULTS: Omit<Fault, 'perRound'>[] = [
     often: 20,
     holdMs: LONG_PAUSE_MS,
     brokersMin: 3,
-    inject: async ({ cluster }) => pause(await cluster.brokers.coordinator())
+    inject: async ({ cluster }) => pause(await cluster.coordinator())
   },
   {
     name: 'restart-brokers',

@@ -2,13 +2,11 @@ import { join } from 'node:path'
 import type { KafkaSessions } from '../../local/kafka-config.ts'
 import { startKafkaCluster } from '../../local/kafka-cluster.ts'
 import type { Part } from '../../local/part.ts'
-import { relayNames } from '../../src/relay-topics.ts'
 import { atEnd, startParts } from './parts.ts'
 import { giveBack, inSync, moveLeaders, moveReplicas, readPartitions, wantInSync } from './partitions.ts'
 import type { Settings } from './service.ts'
 
 const TOPIC = 'order-events'
-const DATABASE = 'orders'
 const TRANSACTION_TOPIC = '__transaction_state'
 export const BROKER_COUNTS = [1, 3]
 
@@ -35,10 +33,10 @@ export async function startBrokers (dir: string, count: number, sessions: KafkaS
       const led = all.map((_part, index) => leaders.filter((leader) => leader === index + 1).length)
       return all[led.indexOf(Math.max(...led))]!
     },
-    /** The one that coordinates the relay's transactions: it leads the partition that the producer's id falls into. */
-    async coordinator (): Promise<Part> {
+    /** The one that coordinates a producer's transactions: it leads the partition that the producer's id falls into. */
+    async coordinator (transactionalId: string): Promise<Part> {
       const partitions = (await readPartitions(urls)).filter(({ topic }) => topic === TRANSACTION_TOPIC)
-      const own = Math.abs(javaHash(relayNames(TOPIC, DATABASE).transactionalId)) % partitions.length
+      const own = Math.abs(javaHash(transactionalId)) % partitions.length
       return all[partitions.find(({ partition }) => partition === own)!.leader - 1]!
     },
     /** How many replicas must have an event; without a number as many as the brokers say. */

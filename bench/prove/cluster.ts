@@ -3,12 +3,16 @@ import { MongoClient, type Db, type Document } from 'mongodb'
 import { REPLICA_SET, findMongo, mongoRecipe } from '../../local/mongo.ts'
 import { startPart, type Part } from '../../local/part.ts'
 import { releasePorts } from '../../local/ports.ts'
+import { relayNames } from '../../src/checkpoint.ts'
 import { within } from '../../src/deadline.ts'
+import { originName, RELAY_COLLECTION, type OriginDocument } from '../../src/lease.ts'
 import { startBrokers } from './brokers.ts'
 import { atEnd, startParts } from './parts.ts'
 import { eventually } from './service.ts'
 import { startProxy, type Proxy } from './proxy.ts'
 
+const TOPIC = 'order-events'
+const DATABASE = 'orders'
 const MEMBERS = 3
 /** MongoDB's own defaults are 10 s, 2 s and 10 s, and Kafka's for a silent broker 9 s: a campaign would mostly wait for elections, and for new primaries that wait for hung ones. */
 const ELECTIONS = {
@@ -18,7 +22,7 @@ const ELECTIONS = {
 const ANSWER_MS_MAX = 2_000
 const PRIMARY_MS_MAX = 60_000
 
-export interface Member { part: Part, proxy: Proxy, admin: Db }
+export interface Member { part: Part, proxy: Proxy, client: MongoClient, admin: Db }
 
 export type Cluster = Awaited<ReturnType<typeof startCluster>>
 
@@ -72,6 +76,12 @@ export async function startCluster (dir: string, elections: keyof typeof ELECTIO
       kafka: brokers.url
     },
     /** Undoes what a fault that broke off may have left. */
+    /** The broker that coordinates the relay's transactions. */
+    async coordinator (): Promise<Part> {
+      const { client } = await primary()
+      const origin = await client.db(DATABASE).collection<OriginDocument>(RELAY_COLLECTION).findOne({ _id: originName(TOPIC) })
+      return await brokers.coordinator(relayNames(TOPIC, DATABASE, origin!.source).transactionalId)
+    },
     async heal (): Promise<void> {
       for (const { part, proxy } of [...members, { part: redis, proxy: redisProxy }]) {
         proxy.open()
@@ -92,7 +102,7 @@ async function startMember (dir: string, file: string): Promise<Member> {
     await part.kill()
     releasePorts(dir)
   })
-  return { part, proxy, admin: client.db('admin') }
+  return { part, proxy, client, admin: client.db('admin') }
 }
 
 /** A command to one member, whatever it takes itself for. */
