@@ -8,6 +8,7 @@ import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { within } from '../src/deadline.ts'
+import burst from './prove/burst.ts'
 import ctrlC from './prove/ctrl-c.ts'
 import errors from './prove/errors.ts'
 import kafkaAway from './prove/kafka-away.ts'
@@ -25,7 +26,9 @@ import sigterm from './prove/sigterm.ts'
 import start from './prove/start.ts'
 import thousand from './prove/thousand.ts'
 
-const SCENARIOS: Scenario[] = [start, thousand, oneKey, kill, leader, primary, ctrlC, sigterm, list, outages, redisHang, kafkaAway, overload, errors]
+const SCENARIOS: Scenario[] = [
+  start, thousand, oneKey, kill, leader, primary, ctrlC, sigterm, list, outages, redisHang, kafkaAway, overload, burst, errors
+]
 const ROOT = resolve('.local', 'prove')
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { seconds: { type: 'string', default: '60' } } })
