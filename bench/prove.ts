@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util'
 import { within } from '../src/deadline.ts'
 import brokersBacklog from './prove/brokers-backlog.ts'
 import brokersTakeover from './prove/brokers-takeover.ts'
+import burst from './prove/burst.ts'
 import ctrlC from './prove/ctrl-c.ts'
 import errors from './prove/errors.ts'
 import kafkaAway from './prove/kafka-away.ts'
@@ -29,7 +30,7 @@ import thousand from './prove/thousand.ts'
 
 const SCENARIOS: Scenario[] = [
   start, thousand, oneKey, kill, leader, primary, ctrlC, sigterm, list, outages, redisHang, kafkaAway, brokersBacklog, brokersTakeover,
-  overload, errors
+  overload, burst, errors
 ]
 const ROOT = resolve('.local', 'prove')
 

@@ -47,8 +47,8 @@ export const serverOptions = {
 /*
  * To close, Node cuts every connection that looks idle, also one on which the next request is on its way. So busy connections are
  * first asked to leave: each answer says `Connection: close`, until no request has come for a moment or new ones keep coming in.
- * Connections that clients have made may still wait to be taken, one in each turn of the loop (libuv/libuv#3696); those that the
- * closing listener leaves behind are reset, with the requests that are on them.
+ * Connections that clients have made may still wait to be taken, a few in each turn of the loop (src/accept.ts); those
+ * that the closing listener leaves behind are reset, with the requests that are on them.
  */
 const QUIET_MS = 100
 const DRAIN_MS_MAX = 1_000

@@ -1,8 +1,9 @@
 import closeWithGrace from 'close-with-grace'
+import { acceptMore } from './accept.ts'
 import { createService, readSettings } from './app.ts'
 import { within } from './deadline.ts'
 import { StartupError } from './errors.ts'
-import { listen } from './listen.ts'
+import { BACKLOG_CONNECTIONS, listen } from './listen.ts'
 
 /** Where a shell and npm both pass Ctrl-C on, it comes twice. */
 const SAME_SIGNAL_MS = 1_000
@@ -37,8 +38,12 @@ try {
   await api.ready()
   await operations.ready()
   await listen(operations, api.settings, 'METRICS_PORT')
-  if (api.workers === undefined) await listen(api, api.settings, 'PORT')
-  else await api.workers.start()
+  if (api.workers === undefined) {
+    await listen(api, api.settings, 'PORT')
+    await acceptMore(api.server, { backlog: BACKLOG_CONNECTIONS, log: api.log })
+  } else {
+    await api.workers.start()
+  }
   api.workers?.gaveUp.then(end)
 } catch (error) {
   await end(error)

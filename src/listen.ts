@@ -5,7 +5,7 @@ import { StartupError } from './errors.ts'
  * Connections that may wait to be accepted; the system's own limit may be lower. With Node's 511 a burst of more overflows while
  * the event loop is busy, and who overflows is not refused but left to TCP, which tries again after 1, 3, 7 and 15 s.
  */
-const BACKLOG_CONNECTIONS = 4_096
+export const BACKLOG_CONNECTIONS = 4_096
 
 /** @throws StartupError with one line that says what to do */
 export async function listen (server: FastifyInstance, { HOST, ...settings }: FastifyInstance['settings'], name: 'PORT' | 'METRICS_PORT'): Promise<void> {

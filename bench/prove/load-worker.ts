@@ -8,7 +8,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { newOrder } from './client.ts'
 import type { LoadOptions, LoadResult } from './load.ts'
 
-const { port, connections, seconds, first, rate, honourRetryAfter } = workerData as LoadOptions
+const { port, connections, seconds, first, rate, fresh, honourRetryAfter } = workerData as LoadOptions
 /** Longer than the service may take for the fate of an order. */
 const LAST_ANSWER_MS_MAX = 15_000
 const TICK_MS = 1
@@ -104,13 +104,14 @@ async function openLoop (perSecond: number): Promise<void> {
   const pending = new Set<Promise<void>>()
   async function post (connection: ReturnType<typeof createConnection>): Promise<void> {
     await connection.send(newOrder(next++))
-    idle.push(connection)
+    if (fresh === undefined) idle.push(connection)
+    else connection.close()
   }
   let sent = 0
   while (performance.now() < until) {
-    const due = (performance.now() - start) / 1000 * perSecond
+    const due = (fresh?.atOnce ?? 0) + (performance.now() - start) / 1000 * perSecond
     for (; sent < due; sent++) {
-      const connection = idle.pop()
+      const connection = fresh === undefined ? idle.pop() : createConnection()
       if (connection === undefined) {
         count('not sent, for want of a connection')
         continue

@@ -11,6 +11,8 @@ export interface LoadOptions {
   first: number
   /** Orders a second, for an open loop. */
   rate?: number
+  /** Of an open loop: each order opens a connection of its own, and so many are sent at once at the start. */
+  fresh?: { atOnce: number }
   /** Whoever is turned away waits as long as it is asked to, and up to half as long again. */
   honourRetryAfter: boolean
 }
