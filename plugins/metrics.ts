@@ -77,6 +77,8 @@ export default fp(async (app) => {
   const published = counter('relay_events_published_total', 'events committed to Kafka by this process')
   const leader = gauge('relay_leader', '1 while this process publishes the events')
   leader.set(0)
+  const startSeconds = gauge('relay_start_seconds', 'time that the last leadership of this process took to begin, from the lease to the change stream', [], undefined, 'max')
+  startSeconds.set(0)
   const transactionSeconds = seconds('kafka_transaction_duration_seconds', 'time of a Kafka transaction, from encoding to commit')
   const reconciled = counter('relay_reconciled_orders_total', 'orders compared with the topic after the checkpoint or the oplog was lost', ['result'])
   for (const result of ['found', 'sent', 'skipped']) reconciled.inc({ result }, 0)
@@ -119,6 +121,9 @@ export default fp(async (app) => {
     },
     leader (leads) {
       leader.set(leads ? 1 : 0)
+    },
+    started (duration) {
+      startSeconds.set(duration)
     },
     published (events, duration) {
       published.inc(events)

@@ -3,7 +3,7 @@ import type { Kafka } from 'kafkajs'
 import type { Checkpoint } from './checkpoint.ts'
 import type { HeldOrders } from './held-orders.ts'
 import type { Logger } from './log.ts'
-import type { OrderDocument, OrderRecord } from './models.ts'
+import type { OrderDocument } from './models.ts'
 import { recordsOfOrders } from './order-records.ts'
 import type { Publisher } from './publisher.ts'
 import type { ReconciliationObserver, Unknowable } from './reconciliation.ts'
@@ -39,22 +39,19 @@ export async function publishHeld ({ collection, kafka, topic, publisher, start,
     if (ids.length === 0) return 0
     const large = new Set<string>()
     const done: string[] = []
+    // Whoever died here before may have published some of them.
+    const there = new Set((await lookUp({ kafka, topic, identity: publisher.identity, ids, signal })).published)
     for await (const records of recordsOfOrders(collection, ids)) {
       if (signal.aborted) return ids.length
       const fitting = records.filter((record) => publisher.takes(record))
       for (const { key } of records) if (!fitting.some((record) => record.key === key)) large.add(key)
-      if (fitting.length > 0) await publishAbsent(fitting)
+      const absent = fitting.filter(({ key }) => !there.has(key))
+      if (absent.length > 0) await publisher.commit(absent, start)
       done.push(...fitting.map(({ key }) => key))
     }
     await held.remove(reason, ids.filter((id) => !large.has(id))) // also those that were deleted meanwhile
     if (reason === 'unknowable' && large.size > 0) await held.add('oversized', [...large])
     if (done.length > 0) log.info({ topic, orders: done.length }, 'events that were held back are published')
     return large.size
-  }
-
-  async function publishAbsent (records: OrderRecord[]): Promise<void> {
-    const { published } = await lookUp({ kafka, topic, identity: publisher.identity, ids: records.map(({ key }) => key), signal })
-    const there = new Set(published)
-    await publisher.commit(records.filter(({ key }) => !there.has(key)), start)
   }
 }

@@ -96,7 +96,7 @@ async function findPlace (options: StartOptions, names: RelayNames, producer: Or
   }
   if (found === undefined && known !== undefined && leased?.final !== true) return place('checkpoint', known, false)
   if (known?.reconciling !== undefined) return place('reconciliation')
-  if (known !== undefined && known.at === lost?.at) return place('oplog')
+  if ((known ?? first).at === lost?.at) return place('oplog')
   if (found?.owner !== undefined && !isKnown(found.owner, leased)) {
     log.warn({ topic, owner: found.owner, at: found.at },
       `the last checkpoint of ${topic} was written by ${found.owner}, of which this MongoDB knows nothing: MongoDB was put back to an earlier state, or another copy of it publishes to ${topic} too. If there is another copy, give it another KAFKA_TOPIC`)

@@ -22,9 +22,13 @@ const COMPLAIN_MS = 60_000
 const TRANSACTION_MS = 15_000
 /** A transaction that was too slow for its deadline gets twice the time, and so on. Twice this is the time-out that Kafka is told. */
 const TRANSACTION_MS_MAX = 60_000
+/** Nobody sets max.message.bytes lower. Below this something else must be wrong, and events are not to be set aside for it. */
+const BYTES_MAX_LEAST = 65_536
 
 export interface RelayObserver extends ReconciliationObserver {
   leader: (leads: boolean) => void
+  /** A leadership began, so many seconds after the lease was taken. */
+  started: (seconds: number) => void
   /** A committed transaction. */
   published: (events: number, seconds: number) => void
   /** Orders that are held back, as their events are larger than the topic takes. */
@@ -73,6 +77,7 @@ export function createRelay (options: RelayOptions) {
   }
 
   async function lead (signal: AbortSignal, failures: number): Promise<void> {
+    const began = performance.now()
     const { publisher, producer, place, limits } = await begin(options, names, {
       lost,
       bytesMax,
@@ -90,9 +95,22 @@ export function createRelay (options: RelayOptions) {
       start = place.compare === undefined ? place.from : await compare(place)
       if (start === undefined || signal.aborted) return
       await publishHeld({ ...options, topic: topic.topic, publisher, start, signal })
-      await follow({ ...options, topic: topic.topic, publisher, start, limits, careful: failures > 0, signal, onLead: () => setLeads(true), onDrained: (time) => { drained = time } })
+      await follow({
+        ...options,
+        topic: topic.topic,
+        publisher,
+        start,
+        limits,
+        careful: failures > 0,
+        signal,
+        onLead () {
+          setLeads(true)
+          observe.started((performance.now() - began) / 1000)
+        },
+        onDrained: (time) => { drained = time }
+      })
     } catch (error) {
-      if (isTooLarge(error as Error)) bytesMax = Math.floor((limits.maxMessageBytes ?? bytesMax ?? MESSAGE_BYTES_MAX) / 2)
+      if (isTooLarge(error as Error)) bytesMax = Math.max(BYTES_MAX_LEAST, Math.floor((limits.maxMessageBytes ?? bytesMax ?? MESSAGE_BYTES_MAX) / 2))
       if (!isLostHistory(error)) throw error
       lost = start
       throw new Error(`MongoDB's oplog does not hold the relay's checkpoint of ${start?.at} any more, so the orders are compared with the topic: if the oplog was too small for an outage, make it larger (${(error as Error).message})`, { cause: error })

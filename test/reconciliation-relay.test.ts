@@ -48,6 +48,7 @@ function startRelay (t: Test, { namespace, db, orders, leases, origin }: Setting
     log,
     observe: {
       leader () {},
+      started () {},
       published () {},
       oversized () {},
       unknowable (orders) { counts.unknowable = orders },

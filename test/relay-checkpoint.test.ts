@@ -78,7 +78,7 @@ async function idleTokens (t: Test): Promise<{ token: unknown, later: unknown }>
     keepOrigin: async () => {},
     origin: operationTime,
     log,
-    observe: { leader () {}, published () {}, reconciled () {}, unknowable () {}, oversized () {} },
+    observe: { leader () {}, started () {}, published () {}, reconciled () {}, unknowable () {}, oversized () {} },
     idleCheckpointMs: 500
   })
   relay.start()

@@ -7,6 +7,7 @@ import { firstEventOf, startOrders, type PacedOrders } from './paced-orders.ts'
 import { startParts } from './parts.ts'
 import { startReplicas } from './replicas.ts'
 import { range, round, type Bench, type Scenario } from './scenario.ts'
+import { metric } from './service.ts'
 import { verifyOrders } from './verify.ts'
 
 const BROKERS = 3
@@ -19,6 +20,8 @@ const CALM_MS = 1_000
 /** Bounds: after a SIGKILL the lease (5 s) has to end first; where partitions' leaders moved nobody has to be waited for. */
 const KILLED_MS_MAX = 7_000
 const MOVED_MS_MAX = 2_000
+/** Of a leadership, once it has the lease. */
+const START_MS_MAX = 1_000
 const TOPIC = 'order-events'
 
 /** With Kafka's default settings, as a take-over can wait for what a single broker for development doesn't have. */
@@ -36,6 +39,8 @@ async function run (bench: Bench): Promise<void> {
 
   const killedMs: number[] = []
   const movedMs: number[] = []
+  const startMs: number[] = []
+  const lastStartMs = async (): Promise<number> => 1000 * await metric((await replicas.leader()).service, 'relay_start_seconds')
   for (let n = 0; n < 2 * TIMES; n++) {
     await delay(CALM_MS)
     if (n % 2 === 0) {
@@ -44,12 +49,14 @@ async function run (bench: Bench): Promise<void> {
       const at = performance.now()
       await leader.kill()
       killedMs.push(await firstEventOf(load, follower, at) - at)
+      startMs.push(await lastStartMs())
       await leader.start()
       load.with(leader)
     } else {
       const { began, held } = await brokers.moveLeaders(TOPIC)
       // An order from before the end of the election may still have gone to the old leaders.
       movedMs.push(await firstEventOf(load, follower, held) - began)
+      startMs.push(await lastStartMs())
     }
   }
   await delay(CALM_MS)
@@ -61,7 +68,9 @@ async function run (bench: Bench): Promise<void> {
   figure(`from the 201 to the event p50 ${round(percentile(lags, 0.5))} ms, p99 ${round(percentile(lags, 0.99))} ms`)
   figure(`SIGKILL of the relay's leader: a new order's event after ${range(killedMs)} (${TIMES} times)`)
   figure(`the leader of each partition moved: after ${range(movedMs)} (${TIMES} times)`)
+  figure(`a leadership began within ${range(startMs)} (${startMs.length} times)`)
   detail(`SIGKILL: ${killedMs.map((ms) => round(ms)).join(', ')} ms; moved: ${movedMs.map((ms) => round(ms)).join(', ')} ms`)
+  expect(Math.max(...startMs) <= START_MS_MAX, `a leadership took ${round(Math.max(...startMs))} ms to begin`)
   expect(killedMsMax <= KILLED_MS_MAX, `after a SIGKILL of the leader events came only after ${round(killedMsMax)} ms`)
   expect(movedMsMax <= MOVED_MS_MAX, `after leaders had moved events came only after ${round(movedMsMax)} ms`)
   expect(load.failures.length === 0, `POSTs to the others failed: ${load.failures[0]}`)
