@@ -1,13 +1,14 @@
 /**
- * `npm run bench [-- --quick] [-- --rounds N] [-- --seconds N] [-- --only NAME,NAME] [-- --write]` measures this service beside others that
+ * `npm run bench [-- --quick] [-- --rounds N] [-- --seconds N] [-- --only NAME,NAME] [-- --write] [-- --before DIR]` measures this service beside others that
  * do the same, in turns, with the same MongoDB, Redis and Kafka, and says which of its targets it reaches. Everything is on this
- * machine and under `.local/bench`; `--write` also writes docs/bench.md and docs/bench.svg. Only ratios mean something elsewhere.
+ * machine and under `.local/bench`; `--write` also writes docs/bench.md and docs/bench.svg. With `--before` it is measured beside the build
+ * in another checkout of it, without the others. Only ratios mean something elsewhere.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
-import { CONTESTANTS } from './measure/contestants.ts'
+import { CONTESTANTS, SERVICE, serviceBefore } from './measure/contestants.ts'
 import { DRAIN, LAG } from './measure/events.ts'
 import { buildGo } from './measure/go.ts'
 import { LIST, LIST_MILLION } from './measure/lists.ts'
@@ -39,7 +40,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   })
 }
 
-const { rounds, seconds, quick, write, measurements } = chosen()
+const { rounds, seconds, quick, write, before, measurements } = chosen()
 const warmUpSeconds = quick ? WARM_UP_SECONDS_QUICK : WARM_UP_SECONDS
 const begun = performance.now()
 const load = loadavg()[0]!.toFixed(1)
@@ -48,7 +49,7 @@ const header = [
   `${rounds} ${rounds === 1 ? 'round' : 'rounds'}, ${seconds} s for each phase after ${warmUpSeconds} s to warm up`
 ]
 const results: Results = {}
-let contestants = CONTESTANTS
+let contestants = before === undefined ? CONTESTANTS : [SERVICE, serviceBefore(resolve(before))]
 let failures: string[] = []
 for (const line of header) console.log(line)
 if (rounds > 0) await measure()
@@ -66,7 +67,7 @@ function chosen (): Options {
 }
 
 async function measure (): Promise<void> {
-  const noGo = await buildGo()
+  const noGo = before === undefined ? await buildGo() : undefined
   if (noGo !== undefined) {
     contestants = CONTESTANTS.filter(({ name }) => name !== 'go')
     header.push(`without the Go contestant: ${noGo}`)

@@ -9,6 +9,8 @@ export interface Options {
   seconds: number
   quick: boolean
   write: boolean
+  /** A checkout of an earlier state that was built: its service takes part instead of the peers. */
+  before: string | undefined
   measurements: Measurement[]
 }
 
@@ -20,16 +22,19 @@ export function optionsFrom (args: string[], all: Measurement[]): Options {
       rounds: { type: 'string' },
       seconds: { type: 'string' },
       only: { type: 'string' },
+      before: { type: 'string' },
       quick: { type: 'boolean', default: false },
       write: { type: 'boolean', default: false }
     }
   })
   const { quick, write } = values
+  if (write && values.before !== undefined) throw new Error('--write is for the peers, --before compares without them')
   return {
     rounds: number('rounds', values.rounds ?? (quick ? '1' : '5'), 0, ROUNDS_MAX),
     seconds: number('seconds', values.seconds ?? (quick ? '1' : '5'), 1, SECONDS_MAX),
     quick,
     write,
+    before: values.before,
     measurements: values.only === undefined ? all.filter((measurement) => measurement.quick || !quick) : named(values.only.split(','), all)
   }
 }

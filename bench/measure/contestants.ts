@@ -1,3 +1,5 @@
+import { join } from 'node:path'
+
 /** Who is measured, and how each is started. */
 export interface Contestant {
   name: string
@@ -22,6 +24,10 @@ export const SERVICE: Contestant = {
   command: node('src/index.js'),
   promises: 'a 201 is stored, and told exactly once whatever dies when; strict validation, idempotency keys, metrics'
 }
+
+/** The service of another checkout, which was built there. */
+export const serviceBefore = (checkout: string): Contestant =>
+  ({ ...SERVICE, name: 'before', title: 'an earlier state of this service', command: [process.execPath, '--enable-source-maps', join(checkout, 'dist/src/index.js')] })
 
 export const CONTESTANTS: Contestant[] = [
   SERVICE,
