@@ -9,16 +9,23 @@ const PROBE_MS_MAX = 5_000
  * oplog has overwritten it (powersync-ja/powersync-service#251).
  * @param comment of the command, by which the server is asked for it
  * @param msMax ms until the server is asked, and then each time again
+ * @param giveUp ends the command once nobody waits for it any more
  * @throws Error once the server does not answer, or does not know the command
  */
-export async function whileAtWork<T> ({ db, comment, msMax, command }: { db: Db, comment: string, msMax: number, command: Promise<T> }): Promise<T> {
+export async function whileAtWork<T> ({ db, comment, msMax, command, giveUp }: {
+  db: Db, comment: string, msMax: number, command: Promise<T>, giveUp: () => void
+}): Promise<T> {
+  let settled = false
+  const onSettled = (): void => { settled = true }
+  command.then(onSettled, onSettled)
   for (;;) {
     try {
       return await within(msMax, 'MongoDB\'s answer', command)
     } catch (error) {
-      const settled = await Promise.race([command.then(() => true, () => true), Promise.resolve(false)])
       if (settled) return await command
-      if (!await isAtWork(db, comment)) throw error
+      if (await isAtWork(db, comment)) continue
+      giveUp()
+      throw error
     }
   }
 }

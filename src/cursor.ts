@@ -26,14 +26,17 @@ export function createCursor<D extends Document = Document> ({ db, collection, r
 }) {
   // It can be read only in the session that opened it, and by default each command gets one of its own.
   const session = db.client.startSession(options)
-  const commandOptions = { session, signal, ...(raw ? { fieldsAsRaw: RAW_FIELDS } : {}), ...(patient ? { socketTimeoutMS: 0 } : {}) }
-  const comment = `order-service ${randomUUID()}`
+  // A connection without a time-out of its own would be kept for ever by a command that nobody waits for any more.
+  const givenUp = new AbortController()
+  const patience = patient ? { socketTimeoutMS: 0, signal: givenUp.signal } : { signal }
+  const commandOptions = { session, ...(raw ? { fieldsAsRaw: RAW_FIELDS } : {}), ...patience }
+  const comment = patient ? `order-service ${randomUUID()}` : undefined
   let id = Long.ZERO
 
   async function command (body: Document, waitMs: number): Promise<CursorBatch<D>> {
     const msMax = answerMsMax + waitMs
-    const { cursor, operationTime } = patient
-      ? await whileAtWork({ db, comment, msMax, command: db.command({ ...body, comment }, commandOptions) })
+    const { cursor, operationTime } = comment !== undefined
+      ? await whileAtWork({ db, comment, msMax, command: db.command({ ...body, comment }, commandOptions), giveUp: () => givenUp.abort() })
       : await within(msMax, 'MongoDB\'s answer', db.command(body, commandOptions))
     id = toLong(cursor.id)
     return { documents: cursor.firstBatch ?? cursor.nextBatch, postBatchResumeToken: cursor.postBatchResumeToken, operationTime }
