@@ -23,13 +23,18 @@ interface KafkaError {
 /** In one line why Kafka didn't do what the relay asked for: the topic, id, broker or setting, Kafka's own words, and what to do. */
 export function explainKafka (error: Error, context: KafkaContext): string {
   const { topic, checkpointTopic, transactionalId, replicationFactor } = context
-  const { type, message, broker, errors } = rootOf(error)
+  const { name, type, message, broker, errors } = rootOf(error)
   if (errors !== undefined) {
     return errors.map((one) => `Kafka does not create the topic ${one.topic ?? topic}: ${one.message}`).join('; ') + hintFor(errors)
   }
+  // kafkajs doesn't say what the coordinator was refused for.
+  if (name === 'KafkaJSGroupCoordinatorNotFound') {
+    return `${message}: the user of KAFKA_USER needs the rights Describe and Write on the transactional id ${transactionalId}`
+  }
   switch (type) {
-    case 'TOPIC_AUTHORIZATION_FAILED':
-      return `${message}: the user of KAFKA_USER needs the rights Describe and Write on the topic ${topic}, and Describe, Read and Write on ${checkpointTopic}`
+    // A broker answers for all partitions of a transaction, and kafkajs takes the first answer, which may be that of the topic with all rights.
+    case 'TOPIC_AUTHORIZATION_FAILED': case 'OPERATION_NOT_ATTEMPTED':
+      return `${message}: the user of KAFKA_USER needs the rights Describe, Read and Write on the topics ${topic} and ${checkpointTopic}`
     case 'TRANSACTIONAL_ID_AUTHORIZATION_FAILED':
       return `${message}: the user of KAFKA_USER needs the rights Describe and Write on the transactional id ${transactionalId}`
     case 'CLUSTER_AUTHORIZATION_FAILED':
@@ -52,7 +57,7 @@ export function explainKafka (error: Error, context: KafkaContext): string {
     const types = errors.map(({ type }) => type)
     if (types.includes('INVALID_REPLICATION_FACTOR')) return `. KAFKA_TOPIC_REPLICATION=${replicationFactor} asks for more brokers than there are`
     if (types.some((type) => type?.endsWith('AUTHORIZATION_FAILED'))) {
-      return `. Create ${topic} and ${checkpointTopic} (1 partition, cleanup.policy=compact) beforehand, or give the user of KAFKA_USER the right Create on them`
+      return `. If they are there, give the user of KAFKA_USER the rights Describe, Read and Write on them; otherwise create ${topic} and ${checkpointTopic} (1 partition, cleanup.policy=compact), or give the user the right Create too`
     }
     return ''
   }

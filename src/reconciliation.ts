@@ -163,7 +163,7 @@ export async function reconcile ({ db, collection, kafka, topic, known, origin, 
     observe.unknowable(orders)
     while (!signal.aborted) {
       log.error({ orders, since: new Date(msOf(oldest)).toISOString(), topic },
-        'nobody can know whether these orders were published: the topic no longer holds what it held then. No event is sent until you choose: start once with RELAY_UNKNOWABLE=send (subscribers get an event twice where it had been sent) or RELAY_UNKNOWABLE=skip (they never get it where it had not)')
+        'nobody can know whether these orders were published: the topic no longer holds what it held then. No event is published until you choose: start all processes with RELAY_UNKNOWABLE=send (subscribers get an event twice where it had been published) or RELAY_UNKNOWABLE=skip (they never get it where it had not)')
       await delay(COMPLAIN_MS, undefined, { signal }).catch(() => {})
     }
     observe.unknowable(0)
