@@ -1,6 +1,6 @@
 import type { Collection, Db, Timestamp } from 'mongodb'
 import type { Kafka } from 'kafkajs'
-import { checkpointMessage, fenceMarker, readCheckpoint, type Checkpoint, type RelayNames } from './checkpoint.ts'
+import { checkpointMessage, fenceMarker, laterOf, readCheckpoint, type Checkpoint, type RelayNames } from './checkpoint.ts'
 import { adoptEarlier } from './earlier-release.ts'
 import type { HeldOrders } from './held-orders.ts'
 import { withAdmin } from './kafka-admin.ts'
@@ -79,7 +79,7 @@ async function findPlace (options: StartOptions, names: RelayNames, producer: Or
     })
   const known = found ?? copy
   const copyIsLater = found !== undefined && (copy?.seq ?? -1) > (found.seq ?? -1)
-  const latest = copyIsLater ? copy! : known
+  const latest = laterOf(found, copy)
   const { identity, lost: ends } = await withAdmin(kafka, 'Kafka\'s answer about the topic', (admin) => identifyTopic(admin, topic, latest?.topic))
   const seq = Math.max(found?.seq ?? 0, copy?.seq ?? 0)
   const first: Checkpoint = { operationTime: { t: origin.t, i: origin.i }, at: new Date(0).toISOString() }
