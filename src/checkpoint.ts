@@ -60,6 +60,15 @@ export function checkpointMessage ({ checkpointKey }: RelayNames, checkpoint: Ch
   return { key: checkpointKey, value: JSON.stringify(checkpoint) }
 }
 
+/**
+ * Which of a checkpoint and its copy in MongoDB knows more of the topic. A checkpoint is written together with its events, before
+ * anybody can know where they are on the topic; a copy of the same one says that too.
+ */
+export function laterOf (found: Checkpoint | undefined, copy: Checkpoint | undefined): Checkpoint | undefined {
+  if (found === undefined) return copy
+  return copy?.seq !== undefined && copy.seq >= (found.seq ?? 0) ? copy : found
+}
+
 /** A record that ends whatever was written before. Its own key keeps compaction from mixing it up with a checkpoint. */
 export function fenceMarker ({ checkpointKey }: RelayNames): Message {
   return { key: `${checkpointKey} fence`, value: randomUUID() }

@@ -1,6 +1,6 @@
 import type { Collection, Db, Timestamp } from 'mongodb'
 import type { Kafka } from 'kafkajs'
-import { checkpointMessage, fenceMarker, readCheckpoint, type Checkpoint, type RelayNames } from './checkpoint.ts'
+import { checkpointMessage, fenceMarker, laterOf, readCheckpoint, type Checkpoint, type RelayNames } from './checkpoint.ts'
 import { adoptEarlier } from './earlier-release.ts'
 import type { HeldOrders } from './held-orders.ts'
 import { withAdmin } from './kafka-admin.ts'
@@ -49,9 +49,9 @@ export interface Beginning { publisher: Publisher, producer: OrderEventsProducer
  * @param bytesMax of a message, where Kafka does not say it
  * @param msMax ms for each transaction
  */
-export async function begin (options: StartOptions, names: RelayNames, { lost, bytesMax, msMax, onCommit }: {
-  lost: Checkpoint | undefined, bytesMax: number | undefined, msMax: number, onCommit: PublisherOptions['onCommit']
-}): Promise<Beginning> {
+export async function begin (options: StartOptions, names: RelayNames, { lost, bytesMax, msMax, ...events }: {
+  lost: Checkpoint | undefined, bytesMax: number | undefined, msMax: number
+} & Pick<PublisherOptions, 'onOversized' | 'onCommit'>): Promise<Beginning> {
   const { kafka, topic: { topic }, lease, held, log } = options
   const limits = await withAdmin(kafka, 'Kafka\'s answer about the topics', async (admin) => {
     await prepareTopics(admin, options.topic, names.checkpointTopic)
@@ -61,7 +61,7 @@ export async function begin (options: StartOptions, names: RelayNames, { lost, b
   const producer = await openOrderEventsProducer({ kafka, ...names, topic, partitions: limits.partitions, maxMessageBytes: limits.maxMessageBytes ?? bytesMax, marker: fenceMarker(names), msMax })
   try {
     const place = await findPlace(options, names, producer, lost)
-    const publisher = createPublisher({ producer, names, topic, identity: place.identity, seq: place.seq + 1, owner: lease.owner, held, log, onCommit })
+    const publisher = createPublisher({ producer, names, topic, identity: place.identity, seq: place.seq + 1, owner: lease.owner, held, log, ...events })
     return { publisher, producer, place, limits }
   } catch (error) {
     await producer.close()
@@ -79,7 +79,7 @@ async function findPlace (options: StartOptions, names: RelayNames, producer: Or
     })
   const known = found ?? copy
   const copyIsLater = found !== undefined && (copy?.seq ?? -1) > (found.seq ?? -1)
-  const latest = copyIsLater ? copy! : known
+  const latest = laterOf(found, copy)
   const { identity, lost: ends } = await withAdmin(kafka, 'Kafka\'s answer about the topic', (admin) => identifyTopic(admin, topic, latest?.topic))
   const seq = Math.max(found?.seq ?? 0, copy?.seq ?? 0)
   const first: Checkpoint = { operationTime: { t: origin.t, i: origin.i }, at: new Date(0).toISOString() }
@@ -97,7 +97,7 @@ async function findPlace (options: StartOptions, names: RelayNames, producer: Or
   if (found === undefined && known !== undefined && leased?.final !== true) return place('checkpoint', known, false)
   if (known?.reconciling !== undefined) return place('reconciliation')
   if ((known ?? first).at === lost?.at) return place('oplog')
-  if (found?.owner !== undefined && !isKnown(found.owner, leased)) {
+  if (found?.owner !== undefined && !isKnown(found, leased)) {
     log.warn({ topic, owner: found.owner, at: found.at },
       `the last checkpoint of ${topic} was written by ${found.owner}, of which this MongoDB knows nothing: MongoDB was put back to an earlier state, or another copy of it publishes to ${topic} too. If there is another copy, give it another KAFKA_TOPIC`)
     return place('MongoDB')
@@ -105,8 +105,9 @@ async function findPlace (options: StartOptions, names: RelayNames, producer: Or
   return place(undefined)
 }
 
-function isKnown (owner: string, leased: LeaseDocument | null): boolean {
-  return leased?.owners?.includes(owner) ?? false
+/** A copy of a MongoDB knows the holders from before it was made, but not what they wrote since. */
+function isKnown ({ owner, seq = 0 }: Checkpoint, leased: LeaseDocument | null): boolean {
+  return seq <= (leased?.begunAt ?? -1) || (leased?.owners?.includes(owner!) ?? false)
 }
 
 /**

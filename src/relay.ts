@@ -82,6 +82,7 @@ export function createRelay (options: RelayOptions) {
       lost,
       bytesMax,
       msMax: Math.min(TRANSACTION_MS * 2 ** failures, TRANSACTION_MS_MAX),
+      onOversized: observe.oversized,
       onCommit (checkpoint, events, seconds) {
         position = checkpoint
         progressed ||= leads
@@ -90,7 +91,7 @@ export function createRelay (options: RelayOptions) {
     })
     let start: Checkpoint | undefined
     try {
-      await Promise.all([lease.begin(), keepOrigin()])
+      await Promise.all([lease.begin(place.seq), keepOrigin()])
       if (place.exact && place.seq > 0) position = { ...place.from, seq: place.seq, topic: place.identity }
       start = place.compare === undefined ? place.from : await compare(place)
       if (start === undefined || signal.aborted) return

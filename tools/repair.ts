@@ -1,7 +1,7 @@
 import type { Collection, Db } from 'mongodb'
 import type { Kafka, Message } from 'kafkajs'
 import { randomUUID } from 'node:crypto'
-import { readCheckpoint, relayNames } from '../src/checkpoint.ts'
+import { laterOf, readCheckpoint, relayNames } from '../src/checkpoint.ts'
 import { openOrderEventsProducer } from '../src/kafka.ts'
 import type { OrderDocument } from '../src/models.ts'
 import { recordsOfOrders } from '../src/order-records.ts'
@@ -57,7 +57,9 @@ export async function openRepair ({ kafka, db, collection, topic }: { kafka: Kaf
     async progress (): Promise<RelayProgress> {
       const checkpoint = await readCheckpoint(kafka, names, producer.fencedAt)
       if (copied !== undefined && checkpoint === undefined) throw new CannotRun(`the relay's checkpoint is gone from the topic ${names.checkpointTopic}: bring it back before anything is repaired`)
-      return await progressOf({ db, topic, reached: checkpoint, origin, source, beginning: origin })
+      const known = laterOf(checkpoint, copied)?.topic
+      const reached = checkpoint && { ...checkpoint, ...(known === undefined ? {} : { topic: known }) }
+      return await progressOf({ db, topic, reached, origin, source, beginning: origin })
     },
 
     /** Takes an order in, and sends the events of those that were taken in once they are many. @returns whose events are sent now */
