@@ -9,7 +9,8 @@ const HOUR_MS = 3_600_000
 async function newLeases (t: Test) {
   const collection = (await connectMongo(t, parts.mongoUrl)).db(newNamespace()).collection<LeaseDocument>('relay')
   const { lines, matching, log } = createLog()
-  const create = (owner: string, options: Partial<LeaseOptions> = {}) => createLease({ collection, name: 'lease', owner, log, ...options })
+  const create = (owner: string, options: Partial<LeaseOptions> = {}) =>
+    createLease({ collection, name: 'lease', owner, log, ...options })
   const stored = () => collection.findOne({ _id: 'lease' })
   return { collection, create, stored, lines, matching }
 }
@@ -19,7 +20,8 @@ const never = new AbortController().signal
 t.test('a lease that ends an hour from now, by MongoDB\'s clock, is free', async (t) => {
   const namespace = newNamespace()
   const leases = (await connectMongo(t, parts.mongoUrl)).db(namespace).collection<LeaseDocument>('relay')
-  await leases.insertOne({ _id: leaseName(namespace), owner: 'another', expiresAt: new Date(Date.now() + HOUR_MS), epoch: 5 })
+  const expiresAt = new Date(Date.now() + HOUR_MS)
+  await leases.insertOne({ _id: leaseName(namespace), owner: 'another', expiresAt, epoch: 5 })
   const service = await startService(t, {}, namespace)
   await eventually(() => service.api.relay?.leads, 10_000, 'a leader')
   const { body: { _id } } = await post(service.url)
@@ -56,13 +58,10 @@ t.test('while nobody leads, who waits says once in a while who holds the lease, 
   })
   t.equal(matching(/./).length, 0, 'nothing while there is a leader')
   await keep(false)
-  const [line] = await eventually(async () => {
-    const found = matching(/no process has published/)
-    return found.length > 0 && found
-  }, 5_000, 'a line')
-  t.equal(line!.level, 'warn')
-  t.match(line!.msg, /no process has published events for 1.5 s: the lease lease is held by first, whose log says why/)
-  t.strictSame(line!.fields, { lease: 'lease', holder: 'first', until: (await stored())!.expiresAt })
+  const line = await eventually(() => matching(/no process has published/)[0], 5_000, 'a line')
+  t.equal(line.level, 'warn')
+  t.match(line.msg, /no process has published events for 1.5 s: the lease lease is held by first, whose log says why/)
+  t.strictSame(line.fields, { lease: 'lease', holder: 'first', until: (await stored())!.expiresAt })
   t.equal(matching(/no process has published/).length, 1)
   end.abort()
   t.equal(await waiting, undefined)

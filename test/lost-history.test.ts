@@ -3,8 +3,12 @@ import { join } from 'node:path'
 import type { MongoClient } from 'mongodb'
 import t, { type Test } from 'tap'
 import type { Settings } from '../schemas/settings.ts'
-import { assertExactlyOnce, connectMongo, eventCounts, failCommand, forkService, leads, startOwnPart } from './faults.ts'
-import { collectEvents, databaseUrl, eventually, metric, newNamespace, post, startService, type RunningService } from './helper.ts'
+import {
+  assertExactlyOnce, connectMongo, eventCounts, failCommand, forkService, leads, startOwnPart
+} from './faults.ts'
+import {
+  collectEvents, databaseUrl, eventually, metric, newNamespace, post, startService, type RunningService
+} from './helper.ts'
 import { insert, newSetting, startRelay } from './relay-alone.ts'
 
 /** What is promised for new orders, whatever became of the oplog. */
@@ -83,7 +87,8 @@ t.test('when MongoDB is put back to before the checkpoint, new orders are publis
   await collected.forOrders(later, NEW_ORDERS_MS_MAX)
   const counts = await eventCounts(collected, third.url)
   t.strictSame([...counts].sort(), [...kept, ...lost, ...later].map((id) => [id, 1]).sort())
-  t.equal(third.log.filter(({ msg }) => /of which this MongoDB knows nothing: MongoDB was put back/.test(msg)).length, 1)
+  const lines = third.log.filter(({ msg }) => /of which this MongoDB knows nothing: MongoDB was put back/.test(msg))
+  t.equal(lines.length, 1)
 })
 
 async function dataFolder (client: MongoClient): Promise<string> {

@@ -11,8 +11,9 @@ function raw (fields: Document): Buffer {
 }
 
 t.test('an insert is told by its order', async (t) => {
-  t.strictSame(changeIn(raw({ fullDocument: { _id: id, userId: 'a' } })), { id: id.toHexString(), at: AT, deleted: false })
-  t.strictSame(changeIn(raw({ fullDocument: { userId: 'a', _id: id } })), { id: id.toHexString(), at: AT, deleted: false }, 'wherever its _id stands')
+  const inserted = { id: id.toHexString(), at: AT, deleted: false }
+  t.strictSame(changeIn(raw({ fullDocument: { _id: id, userId: 'a' } })), inserted)
+  t.strictSame(changeIn(raw({ fullDocument: { userId: 'a', _id: id } })), inserted, 'wherever its _id stands')
 })
 
 t.test('a deletion is told by its id', async (t) => {
@@ -20,7 +21,8 @@ t.test('a deletion is told by its id', async (t) => {
 })
 
 t.test('a document that has no order\'s _id is an insert of that', async (t) => {
-  for (const [_id, text] of [['order-1', 'order-1'], [7, '7'], ['a'.repeat(24), 'a'.repeat(24)], [null, 'null']] as const) {
+  const hex = 'a'.repeat(24)
+  for (const [_id, text] of [['order-1', 'order-1'], [7, '7'], [hex, hex], [null, 'null']] as const) {
     t.strictSame(changeIn(raw({ fullDocument: { _id } })), { id: text, at: AT, deleted: false })
   }
 })

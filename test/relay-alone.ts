@@ -22,7 +22,9 @@ export interface Line { level: 'debug' | 'info' | 'warn' | 'error', fields: Reco
 /** A log that keeps its lines. */
 export function createLog () {
   const lines: Line[] = []
-  const at = (level: Line['level']) => (fields: Record<string, unknown>, msg: string): void => { lines.push({ level, fields, msg }) }
+  const at = (level: Line['level']) => (fields: object, msg = ''): void => {
+    lines.push({ level, fields: { ...fields }, msg })
+  }
   return {
     lines,
     matching: (pattern: RegExp) => lines.filter(({ level, msg }) => level !== 'debug' && pattern.test(msg)),
@@ -48,7 +50,8 @@ export async function newSetting (t: Test): Promise<Setting> {
   return { namespace, db, orders, leases: db.collection<LeaseDocument>('relay'), origin, client }
 }
 
-export function startRelay (t: Test, { namespace, db, orders, leases, origin }: Setting, options: Partial<RelayOptions> = {}) {
+export function startRelay (t: Test, setting: Setting, options: Partial<RelayOptions> = {}) {
+  const { namespace, db, orders, leases, origin } = setting
   const counts = { unknowable: 0, transactions: 0 }
   const { log, matching } = createLog()
   const relay = createRelay({

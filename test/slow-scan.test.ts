@@ -50,13 +50,16 @@ t.test('a command is waited for while MongoDB is at work on it, and given up onc
   const mongo = await startOwnPart(t, 'mongo')
   const client = await connectMongo(t, mongo.url)
   const db = client.db(newNamespace())
-  await failCommand(t, client, ['find'], { appName: 'test', blockConnection: true, blockTimeMS: 1_500, namespace: `${db.databaseName}.orders` }, 'alwaysOn')
+  const data = { appName: 'test', blockConnection: true, blockTimeMS: 1_500, namespace: `${db.databaseName}.orders` }
+  await failCommand(t, client, ['find'], data, 'alwaysOn')
   const command = db.command({ find: 'orders', comment: 'slow' })
   t.match(await whileAtWork({ db, comment: 'slow', msMax: 200, command }), { ok: 1 })
 
   const lost = new Promise<never>(() => {}) // its connection died, and nobody said so
   const asked = performance.now()
-  await t.rejects(whileAtWork({ db, comment: 'lost', msMax: 200, command: lost }), /MongoDB's answer did not come within 200 ms/)
+  const late = /MongoDB's answer did not come within 200 ms/
+  await t.rejects(whileAtWork({ db, comment: 'lost', msMax: 200, command: lost }), late)
   t.ok(performance.now() - asked < 3_000)
-  await t.rejects(whileAtWork({ db, comment: 'x', msMax: 200, command: Promise.reject(new Error('refused')) }), /refused/)
+  const refused = Promise.reject(new Error('refused'))
+  await t.rejects(whileAtWork({ db, comment: 'x', msMax: 200, command: refused }), /refused/)
 })
