@@ -1,4 +1,5 @@
 import type { Kafka } from 'kafkajs'
+import ConnectionPool, { type Connection } from 'kafkajs/src/network/connectionPool.js'
 import type { FetchedPartition } from './kafkajs-aborted.ts'
 
 /*
@@ -27,6 +28,20 @@ interface Broker {
     maxBytes: number
     topics: { topic: string, partitions: { partition: number, fetchOffset: string, maxBytes: number }[] }[]
   }) => Promise<{ responses: { partitions: FetchedPartition[] }[] }>
+}
+
+/*
+ * kafkajs (2.2.4) opens the connection for fetches at the first fetch, and of several at once each opens one. Only the last of them is
+ * ever closed: the others stay until Kafka closes them, and a process that should end by itself waits for that. So they share one.
+ */
+const connecting = new WeakMap<Connection, Promise<unknown>>()
+ConnectionPool.prototype.getConnection = async function (index = 0) {
+  const connection = this.pool[index]!
+  if (connection.isConnected()) return connection
+  const under = connecting.get(connection) ?? connection.connect().finally(() => connecting.delete(connection))
+  connecting.set(connection, under)
+  await under
+  return connection
 }
 
 const CREATE_CLUSTER = 'private:Kafka:createCluster'

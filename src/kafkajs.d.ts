@@ -16,3 +16,10 @@ declare module 'kafkajs/src/broker/index.js' {
   }
   export default Broker
 }
+declare module 'kafkajs/src/network/connectionPool.js' {
+  export interface Connection { isConnected: () => boolean, connect: () => Promise<unknown> }
+  const ConnectionPool: {
+    prototype: { pool: Connection[], getConnection: (index?: number) => Promise<Connection> }
+  }
+  export default ConnectionPool
+}

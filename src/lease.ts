@@ -61,8 +61,17 @@ export interface Holding { position: Document | undefined, leads: boolean, drain
 
 export type Lease = ReturnType<typeof createLease>
 
-/** @param owner unique for each process */
-export function createLease ({ collection, name, owner, log }: { collection: Collection<LeaseDocument>, name: string, owner: string, log: Logger }) {
+export interface LeaseOptions {
+  collection: Collection<LeaseDocument>
+  name: string
+  /** Unique for each process. */
+  owner: string
+  log: Logger
+  withoutLeaderMs?: number
+  lookMs?: number
+}
+
+export function createLease ({ collection, name, owner, log, withoutLeaderMs = WITHOUT_LEADER_MS, lookMs = LOOK_MS }: LeaseOptions) {
   const majority = { writeConcern: { w: 'majority' as const } }
 
   /** One round trip. */
@@ -107,14 +116,16 @@ export function createLease ({ collection, name, owner, log }: { collection: Col
     let lookedAt = performance.now()
     return async function look (): Promise<void> {
       const now = performance.now()
-      if (now - lookedAt < LOOK_MS) return
+      if (now - lookedAt < lookMs) return
       lookedAt = now
-      const { owner: holder, expiresAt, leads } = await read().catch(() => null) ?? {}
+      const leased = await read().catch(() => undefined)
+      if (leased === null) return await ensure() // somebody has dropped the database
+      const { owner: holder, expiresAt, leads } = leased ?? {}
       if (leads === true) ledAt = now
-      if (holder === undefined || now - ledAt < WITHOUT_LEADER_MS) return
+      if (holder === undefined || now - ledAt < withoutLeaderMs) return
       ledAt = now
       log.warn({ lease: name, holder, until: expiresAt },
-        `no process has published events for ${WITHOUT_LEADER_MS / 1000} s: the lease ${name} is held by ${holder}, whose log says why it does not publish`)
+        `no process has published events for ${withoutLeaderMs / 1000} s: the lease ${name} is held by ${holder}, whose log says why it does not publish`)
     }
   }
 

@@ -78,6 +78,7 @@ export function createRelay (options: RelayOptions) {
 
   async function lead (signal: AbortSignal, failures: number): Promise<void> {
     const began = performance.now()
+    await keepOrigin() // before Kafka is asked: while that is away, the process may end
     const { publisher, producer, place, limits } = await begin(options, names, {
       lost,
       bytesMax,
@@ -91,7 +92,7 @@ export function createRelay (options: RelayOptions) {
     })
     let start: Checkpoint | undefined
     try {
-      await Promise.all([lease.begin(place.seq), keepOrigin()])
+      await lease.begin(place.seq)
       if (place.exact && place.seq > 0) position = { ...place.from, seq: place.seq, topic: place.identity }
       start = place.compare === undefined ? place.from : await compare(place)
       if (start === undefined || signal.aborted) return

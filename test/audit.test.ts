@@ -204,7 +204,7 @@ t.test('what can\'t be run is one line and exit code 2', async (t) => {
     [['--fix'], {}, /^Unknown option '--fix'.* Usage/],
     [['today'], {}, /^Unexpected argument 'today'.* Usage/],
     [[], {}, new RegExp(`^there is no topic ${namespace}: is KAFKA_TOPIC right\\?\\n$`)],
-    [['--repair'], {}, /^there is no topic/],
+    [['--repair'], {}, /^no service has used the topic \S+ with this database yet/],
     [[], { KAFKA_BROKERS: 'off', MONGO_URL: '' }, /^MONGO_URL and KAFKA_BROKERS must say where the service's data is/],
     [[], { KAFKA_TOPIC: 'a topic' }, /^KAFKA_TOPIC must be: topic/],
     [[], { KAFKA_BROKERS: '127.0.0.1:9' }, /127\.0\.0\.1:9|Kafka/]

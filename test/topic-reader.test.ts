@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import '../src/kafka-client.ts'
 import { readRanges, topicRanges } from '../src/topic-reader.ts'
-import { newNamespace } from './helper.ts'
+import { eventually, newNamespace } from './helper.ts'
 import { kafka, produce } from './tools.ts'
 
 /** A topic with one committed record, and one of a transaction that somebody has left open. */
@@ -36,4 +36,20 @@ t.test('what a transaction took back is passed over, at the end too', async (t) 
   await transaction.abort()
   await read
   t.strictSame(keys, ['committed'])
+})
+
+t.test('partitions that are read at once leave no connection open', async (t) => {
+  const topic = newNamespace()
+  const admin = kafka.admin()
+  await admin.connect()
+  await admin.createTopics({ topics: [{ topic, numPartitions: 8 }] })
+  await admin.disconnect()
+  await produce(topic, Array.from({ length: 8 }, (_, partition) => ({ partition, value: '1' })))
+  const sockets = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'TCPSocketWrap').length
+  const before = sockets()
+  let records = 0
+  const signal = new AbortController().signal
+  await readRanges({ kafka, topic, ranges: await topicRanges(kafka, topic), signal, onRecord: () => { records++ } })
+  t.equal(records, 8)
+  await eventually(() => sockets() <= before, 5_000, 'the end of all connections')
 })
