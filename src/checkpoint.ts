@@ -21,6 +21,8 @@ export interface Checkpoint {
   /** The holder of the lease that wrote it. */
   owner?: string
   topic?: TopicIdentity
+  /** MongoDB's own id of the collection of orders: another one holds orders that were put there by somebody else. */
+  collection?: string
   /** What was deleted not long ago: inserted again, it must not be published again. */
   removed?: Removed
   /**

@@ -14,6 +14,8 @@ export interface PublisherOptions {
   /** Of the last checkpoint that anybody knows of. */
   seq: number
   owner: string
+  /** The id of the collection of orders, if MongoDB says it. */
+  collection: string | undefined
   held: HeldOrders
   log: Logger
   /** Orders are held back, so many by now. */
@@ -25,7 +27,7 @@ export interface PublisherOptions {
 export type Publisher = ReturnType<typeof createPublisher>
 
 /** Commits events together with the checkpoint that follows them, during one leadership. */
-export function createPublisher ({ producer, names, topic, identity, seq, owner, held, log, onOversized, onCommit }: PublisherOptions) {
+export function createPublisher ({ producer, names, topic, identity, seq, owner, collection, held, log, onOversized, onCommit }: PublisherOptions) {
   /**
    * An event that the topic does not take must not hold up all others: it is set aside before the relay goes on, and published by a
    * later leadership if the topic takes it by then.
@@ -42,6 +44,11 @@ export function createPublisher ({ producer, names, topic, identity, seq, owner,
 
     takes: producer.takes,
 
+    /** The collection of orders was dropped or renamed, and another one has its name. */
+    collectionIs (id: string | undefined): void {
+      collection = id
+    },
+
     async commit (records: EventRecord[], reached: Checkpoint): Promise<void> {
       const start = performance.now()
       const oversized = records.filter((record) => !producer.takes(record))
@@ -49,7 +56,7 @@ export function createPublisher ({ producer, names, topic, identity, seq, owner,
         await setAside(oversized)
         records = records.filter((record) => producer.takes(record))
       }
-      const checkpoint = { ...reached, seq: seq++, owner }
+      const checkpoint = { ...reached, seq: seq++, owner, ...(collection === undefined ? {} : { collection }) }
       const written = await producer.publish(records, checkpointMessage(names, { ...checkpoint, topic: identity }))
       const { since } = identity
       identity = afterWriting(identity, written)

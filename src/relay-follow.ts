@@ -5,6 +5,7 @@ import { createBatchSize } from './batch-size.ts'
 import type { ClusterTime } from './change-event.ts'
 import type { ChangeBatch } from './change-stream.ts'
 import type { Checkpoint } from './checkpoint.ts'
+import { collectionId } from './collection-id.ts'
 import { orAborted } from './deadline.ts'
 import { recordsOf } from './event-encoding.ts'
 import type { HeldOrders } from './held-orders.ts'
@@ -73,8 +74,16 @@ export async function follow (options: FollowOptions): Promise<void> {
   let lookedAt = committedAt
   let reportedAt = -Infinity
   let wanted = size.size
+  let dropped = false
   const stream = await openOrderStream({
-    db, collection: collection.collectionName, checkpoint: start, batchSize: wanted, onDrop: reinsertions.dropped
+    db,
+    collection: collection.collectionName,
+    checkpoint: start,
+    batchSize: wanted,
+    onDrop (at) {
+      dropped = true
+      reinsertions.dropped(at)
+    }
   })
   try {
     log.info({ topic, checkpoint: start.token && start.at }, 'the relay leads')
@@ -106,6 +115,10 @@ export async function follow (options: FollowOptions): Promise<void> {
   }
 
   async function publish ({ inserted, token, reached }: InsertedBatch): Promise<void> {
+    if (dropped) {
+      dropped = false
+      publisher.collectionIs(await collectionId(db, collection.collectionName))
+    }
     const began = performance.now()
     const records = recordsOf(inserted, reportStranger)
     operationTime = reached ?? operationTime

@@ -1,6 +1,7 @@
 import type { Collection, Db, Timestamp } from 'mongodb'
 import type { Kafka } from 'kafkajs'
 import { checkpointMessage, fenceMarker, laterOf, readCheckpoint, type Checkpoint, type RelayNames } from './checkpoint.ts'
+import { collectionId } from './collection-id.ts'
 import { adoptEarlier } from './earlier-release.ts'
 import type { HeldOrders } from './held-orders.ts'
 import { withAdmin } from './kafka-admin.ts'
@@ -38,6 +39,8 @@ export interface Place {
   /** Why the orders since then have to be compared with the topic; undefined if the change stream can go on. */
   compare: string | undefined
   identity: TopicIdentity
+  /** MongoDB's id of the collection of orders, undefined where this user may not ask for it. */
+  collection: string | undefined
   /** Of the latest checkpoint that anybody knows of. */
   seq: number
 }
@@ -61,7 +64,7 @@ export async function begin (options: StartOptions, names: RelayNames, { lost, b
   const producer = await openOrderEventsProducer({ kafka, ...names, topic, partitions: limits.partitions, maxMessageBytes: limits.maxMessageBytes ?? bytesMax, marker: fenceMarker(names), msMax })
   try {
     const place = await findPlace(options, names, producer, lost)
-    const publisher = createPublisher({ producer, names, topic, identity: place.identity, seq: place.seq + 1, owner: lease.owner, held, log, ...events })
+    const publisher = createPublisher({ producer, names, topic, identity: place.identity, seq: place.seq + 1, owner: lease.owner, collection: place.collection, held, log, ...events })
     return { publisher, producer, place, limits }
   } catch (error) {
     await producer.close()
@@ -81,9 +84,10 @@ async function findPlace (options: StartOptions, names: RelayNames, producer: Or
   const copyIsLater = found !== undefined && (copy?.seq ?? -1) > (found.seq ?? -1)
   const latest = laterOf(found, copy)
   const { identity, lost: ends } = await withAdmin(kafka, 'Kafka\'s answer about the topic', (admin) => identifyTopic(admin, topic, latest?.topic))
+  const collection = await collectionId(options.db, options.collection.collectionName)
   const seq = Math.max(found?.seq ?? 0, copy?.seq ?? 0)
   const first: Checkpoint = { operationTime: { t: origin.t, i: origin.i }, at: new Date(0).toISOString() }
-  const place = (compare: string | undefined, from: Checkpoint = known ?? first, exact = true): Place => ({ from, exact, compare, identity, seq })
+  const place = (compare: string | undefined, from: Checkpoint = known ?? first, exact = true): Place => ({ from, exact, compare, identity, collection, seq })
 
   if (ends.length > 0) {
     const since = await survivors(options, ends, latest!.topic!)
@@ -97,6 +101,10 @@ async function findPlace (options: StartOptions, names: RelayNames, producer: Or
   if (found === undefined && known !== undefined && leased?.final !== true) return place('checkpoint', known, false)
   if (known?.reconciling !== undefined) return place('reconciliation')
   if ((known ?? first).at === lost?.at) return place('oplog')
+  if (known?.collection !== undefined && collection !== undefined && known.collection !== collection) {
+    log.warn({ topic }, 'the collection of orders is another one than before: it was restored, renamed or made anew')
+    return place('collection')
+  }
   if (found?.owner !== undefined && !isKnown(found, leased)) {
     log.warn({ topic, owner: found.owner, at: found.at },
       `the last checkpoint of ${topic} was written by ${found.owner}, of which this MongoDB knows nothing: MongoDB was put back to an earlier state, or another copy of it publishes to ${topic} too. If there is another copy, give it another KAFKA_TOPIC`)

@@ -30,6 +30,7 @@ t.test('a backlog of large orders gets through a producer quota, in transactions
     kafka: createKafka({ brokers: parts.kafkaBrokers.split(','), clientId: setting.namespace, log: silent }),
     observe: {
       leader () {},
+      started () {},
       oversized () {},
       unknowable () {},
       reconciled () {},

@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { createLease, leaseName, type LeaseDocument, type LeaseOptions } from '../src/lease.ts'
 import { connectMongo, forkService, leads } from './faults.ts'
 import { collectEvents, eventually, newNamespace, parts, post, startService } from './helper.ts'
-import { createLog } from './relay-alone.ts'
+import { createLog } from './relays.ts'
 
 const HOUR_MS = 3_600_000
 

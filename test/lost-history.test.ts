@@ -9,7 +9,7 @@ import {
 import {
   collectEvents, databaseUrl, eventually, metric, newNamespace, post, startService, type RunningService
 } from './helper.ts'
-import { insert, newSetting, startRelay } from './relay-alone.ts'
+import { insert, newSetting, startRelay } from './relays.ts'
 
 /** What is promised for new orders, whatever became of the oplog. */
 const NEW_ORDERS_MS_MAX = 60_000

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { createHeldOrders, type HeldDocument } from '../src/held-orders.ts'
 import { createPartitionOf } from '../src/partition.ts'
 import { collectEvents, eventually } from './helper.ts'
-import { HOUR_MS, insert, kafka, newSetting, ordersOf, startRelay, TRACEPARENT, type Setting } from './relay-alone.ts'
+import { HOUR_MS, insert, kafka, newSetting, ordersOf, startRelay, TRACEPARENT, type Setting } from './relays.ts'
 
 /* Orders whose ids say that they can't have been posted just now, as a restore inserts them. */
 

@@ -2,7 +2,7 @@ import { ObjectId, type Document } from 'mongodb'
 import t, { type Test } from 'tap'
 import { eventCounts } from './faults.ts'
 import { collectEvents, eventually, newNamespace, post, startService, type RunningService } from './helper.ts'
-import { ordersOf } from './relay-alone.ts'
+import { ordersOf } from './relays.ts'
 
 /* Whoever restores a dump inserts orders that had their event long ago. */
 

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { firstIdOf } from '../src/order-id.ts'
 import { startOwnPart } from './faults.ts'
 import { collectEvents, eventually, metric, newNamespace, post, startService, type RunningService } from './helper.ts'
-import { ordersOf } from './relay-alone.ts'
+import { ordersOf } from './relays.ts'
 
 const NOWHERE = '127.0.0.1:9'
 const HOUR_S = 3_600

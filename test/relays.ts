@@ -20,6 +20,7 @@ export const kafka = createKafka({ brokers: parts.kafkaBrokers.split(','), clien
 
 export const TRACEPARENT = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
 export const SOURCE = 'test'
+export const HOUR_MS = 3_600_000
 
 export interface Setting {
   namespace: string
@@ -40,6 +41,20 @@ export async function newSetting (t: Test, mongoUrl = parts.mongoUrl, namespace 
 
 export interface Line { level: 'debug' | 'info' | 'warn' | 'error', fields: Record<string, unknown>, msg: string }
 
+/** A log that keeps its lines. */
+export function createLog () {
+  const lines: Line[] = []
+  const at = (level: Line['level']) => (fields: object, msg = ''): void => { lines.push({ level, fields: { ...fields }, msg }) }
+  return {
+    lines,
+    log: { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') },
+    /** Lines of a level and a pattern. */
+    told: (level: Line['level'], pattern = /./) => lines.filter((line) => line.level === level && pattern.test(line.msg)),
+    /** Lines that an operator sees. */
+    matching: (pattern: RegExp) => lines.filter(({ level, msg }) => level !== 'debug' && pattern.test(msg))
+  }
+}
+
 export function heldOrdersOf ({ db, namespace }: Setting) {
   return createHeldOrders({ collection: db.collection<HeldDocument>('relay'), topic: namespace })
 }
@@ -50,11 +65,8 @@ export function startRelay (
   t: Test, setting: Setting, options: Partial<RelayOptions> = {}, onReconciled: ReconciliationObserver['reconciled'] = () => {}
 ) {
   const { namespace, db, orders, leases, origin } = setting
-  const counts = { found: 0, sent: 0, skipped: 0, unknowable: 0, oversized: 0 }
-  const lines: Line[] = []
-  const logOf = (level: Line['level']) =>
-    (fields: object, msg: string): void => { lines.push({ level, fields: fields as Line['fields'], msg }) }
-  const log = { debug: logOf('debug'), info: logOf('info'), warn: logOf('warn'), error: logOf('error') } as RelayOptions['log']
+  const counts = { found: 0, sent: 0, skipped: 0, unknowable: 0, oversized: 0, transactions: 0 }
+  const { log, ...logged } = createLog()
   const relay = createRelay({
     db,
     collection: orders,
@@ -68,7 +80,8 @@ export function startRelay (
     log,
     observe: {
       leader () {},
-      published () {},
+      started () {},
+      published () { counts.transactions++ },
       oversized (orders) { counts.oversized = orders },
       unknowable (orders) { counts.unknowable = orders },
       reconciled (result, orders) {
@@ -80,13 +93,7 @@ export function startRelay (
   })
   relay.start()
   t.teardown(() => relay.stop())
-  return {
-    relay,
-    counts,
-    lines,
-    /** Lines at a level, or of a level and a pattern. */
-    told: (level: Line['level'], pattern = /./) => lines.filter((line) => line.level === level && pattern.test(line.msg))
-  }
+  return { relay, counts, ...logged }
 }
 
 export async function startLeading (t: Test, setting: Setting, options?: Partial<RelayOptions>): Promise<RunningRelay> {
@@ -95,12 +102,17 @@ export async function startLeading (t: Test, setting: Setting, options?: Partial
   return running
 }
 
-export async function insert (orders: Collection<OrderDocument>, count: number, ageMs = 0): Promise<string[]> {
+/** Orders with ids of so long ago. */
+export function ordersOf (count: number, ageMs = 0): OrderDocument[] {
   const seconds = Math.floor((Date.now() - ageMs) / 1000)
-  const documents = Array.from({ length: count }, () => ({
+  return Array.from({ length: count }, () => ({
     ...toDocument(aNewOrder, TRACEPARENT),
     _id: new ObjectId(seconds.toString(16) + new ObjectId().toHexString().slice(8))
   }))
+}
+
+export async function insert (orders: Collection<OrderDocument>, count: number, ageMs = 0): Promise<string[]> {
+  const documents = ordersOf(count, ageMs)
   await orders.insertMany(documents)
   return documents.map(({ _id }) => _id.toHexString())
 }

@@ -52,14 +52,17 @@ t.test('a command is waited for while MongoDB is at work on it, and given up onc
   const db = client.db(newNamespace())
   const data = { appName: 'test', blockConnection: true, blockTimeMS: 1_500, namespace: `${db.databaseName}.orders` }
   await failCommand(t, client, ['find'], data, 'alwaysOn')
+  let givenUp = 0
+  const giveUp = (): void => { givenUp++ }
   const command = db.command({ find: 'orders', comment: 'slow' })
-  t.match(await whileAtWork({ db, comment: 'slow', msMax: 200, command }), { ok: 1 })
+  t.match(await whileAtWork({ db, comment: 'slow', msMax: 200, command, giveUp }), { ok: 1 })
 
   const lost = new Promise<never>(() => {}) // its connection died, and nobody said so
   const asked = performance.now()
   const late = /MongoDB's answer did not come within 200 ms/
-  await t.rejects(whileAtWork({ db, comment: 'lost', msMax: 200, command: lost }), late)
+  await t.rejects(whileAtWork({ db, comment: 'lost', msMax: 200, command: lost, giveUp }), late)
   t.ok(performance.now() - asked < 3_000)
+  t.equal(givenUp, 1)
   const refused = Promise.reject(new Error('refused'))
-  await t.rejects(whileAtWork({ db, comment: 'x', msMax: 200, command: refused }), /refused/)
+  await t.rejects(whileAtWork({ db, comment: 'x', msMax: 200, command: refused, giveUp }), /refused/)
 })
