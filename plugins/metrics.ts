@@ -82,7 +82,7 @@ export default fp(async (app) => {
   const transactionSeconds = seconds('kafka_transaction_duration_seconds', 'time of a Kafka transaction, from encoding to commit')
   const reconciled = counter('relay_reconciled_orders_total', 'orders compared with the topic after the checkpoint or the oplog was lost', ['result'])
   for (const result of ['found', 'sent', 'skipped']) reconciled.inc({ result }, 0)
-  const unknowable = gauge('relay_unknowable_orders', 'orders of which nobody can know whether Kafka was told: the relay waits for RELAY_UNKNOWABLE')
+  const unknowable = gauge('relay_unknowable_orders', 'orders of which nobody can know whether they were published: they wait for RELAY_UNKNOWABLE')
   unknowable.set(0)
   const oversized = gauge('relay_oversized_orders', 'orders whose events are larger than the topic takes: they are published once its max.message.bytes is raised')
   oversized.set(0)

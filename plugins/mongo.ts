@@ -101,8 +101,11 @@ export function explain (error: Error, url: string): Error {
   if (error instanceof StartupError) return error
   const { hosts, searchParams } = new ConnectionString(url)
   const place = hosts.join(',')
-  if (error instanceof MongoServerError && (error.code === AUTHENTICATION_FAILED || error.code === UNAUTHORIZED)) {
+  if (error instanceof MongoServerError && (error.code === AUTHENTICATION_FAILED || (error.code === UNAUTHORIZED && error.message.includes('requires authentication')))) {
     return new StartupError(`MongoDB at ${place} refused the user of MONGO_URL: ${error.message.replace(/\.$/, '')}. Check user, password and authSource`, { cause: error })
+  }
+  if (error instanceof MongoServerError && error.code === UNAUTHORIZED) {
+    return new StartupError(`MongoDB at ${place} does not let the user of MONGO_URL do what the service needs: ${error.message.replace(/\.$/, '')}. The rights are listed in docs/kafka.md, "Rights in MongoDB"`, { cause: error })
   }
   if (error instanceof MongoServerSelectionError) {
     const set = searchParams.get('replicaSet')
