@@ -27,13 +27,18 @@ export function createHeldOrders ({ collection, topic }: { collection: Collectio
   }
 
   return {
-    /** @throws Error if so many are held back that something else must be wrong: the relay waits then */
-    async add (reason: HeldReason, ids: string[]): Promise<void> {
+    /**
+     * @returns how many are held back now
+     * @throws Error if so many are held back that something else must be wrong: the relay waits then
+     */
+    async add (reason: HeldReason, ids: string[]): Promise<number> {
       const before = (await read())[reason].length
       if (before + ids.length > HELD_MAX) {
         throw new Error(`${before} orders of ${topic} are held back as ${reason}, and ${ids.length} more would be too many: see docs/restore.md`)
       }
-      await collection.updateOne({ _id }, { $addToSet: { [reason]: { $each: ids } } }, { upsert: true, ...majority, ...deadline(ANSWER_MS_MAX) })
+      const now = await collection.findOneAndUpdate({ _id }, { $addToSet: { [reason]: { $each: ids } } },
+        { upsert: true, returnDocument: 'after', ...majority, ...deadline(ANSWER_MS_MAX) })
+      return now?.[reason]?.length ?? 0
     },
 
     read,

@@ -47,7 +47,7 @@ export async function publishHeld ({ collection, kafka, topic, publisher, start,
       done.push(...fitting.map(({ key }) => key))
     }
     await held.remove(reason, ids.filter((id) => !large.has(id))) // also those that were deleted meanwhile
-    if (reason === 'unknowable' && large.size > 0) await held.add('oversized', [...large])
+    if (reason === 'unknowable' && large.size > 0) observe.oversized(await held.add('oversized', [...large]))
     if (done.length > 0) log.info({ topic, orders: done.length }, 'events that were held back are published')
     return large.size
   }

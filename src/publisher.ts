@@ -16,6 +16,8 @@ export interface PublisherOptions {
   owner: string
   held: HeldOrders
   log: Logger
+  /** Orders are held back, so many by now. */
+  onOversized: (orders: number) => void
   /** A transaction was committed. */
   onCommit: (checkpoint: Checkpoint, events: number, seconds: number) => void
 }
@@ -23,14 +25,14 @@ export interface PublisherOptions {
 export type Publisher = ReturnType<typeof createPublisher>
 
 /** Commits events together with the checkpoint that follows them, during one leadership. */
-export function createPublisher ({ producer, names, topic, identity, seq, owner, held, log, onCommit }: PublisherOptions) {
+export function createPublisher ({ producer, names, topic, identity, seq, owner, held, log, onOversized, onCommit }: PublisherOptions) {
   /**
    * An event that the topic does not take must not hold up all others: it is set aside before the relay goes on, and published by a
    * later leadership if the topic takes it by then.
    */
   async function setAside (records: EventRecord[]): Promise<void> {
     const ids = records.map(({ key }) => key)
-    await held.add('oversized', ids)
+    onOversized(await held.add('oversized', ids))
     log.error({ topic, orders: ids },
       `the events of these orders are larger than the topic ${topic} takes and are set aside: raise its max.message.bytes, and they are published within five minutes`)
   }

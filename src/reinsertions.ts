@@ -7,7 +7,7 @@ import type { Logger } from './log.ts'
 import { msOf } from './order-id.ts'
 import { changeIn } from './order-stream.ts'
 import type { Publisher } from './publisher.ts'
-import type { Unknowable } from './reconciliation.ts'
+import type { ReconciliationObserver, Unknowable } from './reconciliation.ts'
 import { createRemovals } from './removals.ts'
 import { lookUp } from './topic-lookup.ts'
 
@@ -30,11 +30,12 @@ export interface ReinsertionOptions {
   held: HeldOrders
   unknowable?: Unknowable | undefined
   log: Logger
+  observe: Pick<ReconciliationObserver, 'unknowable'>
   signal: AbortSignal
 }
 
 /** Keeps orders that are inserted again from being published again, see src/removals.ts. */
-export function createReinsertions ({ kafka, topic, publisher, removed, held, unknowable = 'wait', log, signal }: ReinsertionOptions) {
+export function createReinsertions ({ kafka, topic, publisher, removed, held, unknowable = 'wait', log, observe, signal }: ReinsertionOptions) {
   const removals = createRemovals(removed)
   const counts = { orders: 0, published: 0, missing: 0, unknowable: 0 }
   let complainedAt = -Infinity
@@ -54,7 +55,7 @@ export function createReinsertions ({ kafka, topic, publisher, removed, held, un
     counts.orders += ids.length
     for (const kind of ['published', 'missing', 'unknowable'] as const) counts[kind] += found[kind].length
     const kept = unknowable === 'send' ? [] : found.unknowable
-    if (unknowable === 'wait' && kept.length > 0) await held.add('unknowable', kept)
+    if (unknowable === 'wait' && kept.length > 0) observe.unknowable(await held.add('unknowable', kept))
     if (performance.now() - complainedAt > COMPLAIN_MS) {
       complainedAt = performance.now()
       const choice = unknowable === 'wait' ? 'they wait until you start all processes with RELAY_UNKNOWABLE=send (publish them) or skip (never publish them)' : `RELAY_UNKNOWABLE=${unknowable} decides`

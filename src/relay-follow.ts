@@ -16,7 +16,7 @@ import { openOrderStream } from './order-stream.ts'
 import type { Publisher } from './publisher.ts'
 import { createReinsertions, type InsertedBatch } from './reinsertions.ts'
 import { topicLimits, type TopicLimits } from './relay-topics.ts'
-import type { Unknowable } from './reconciliation.ts'
+import type { ReconciliationObserver, Unknowable } from './reconciliation.ts'
 
 /* A leadership after its start: it follows the change stream and publishes each batch together with the token that follows it. */
 
@@ -51,6 +51,7 @@ export interface FollowOptions {
   held: HeldOrders
   unknowable?: Unknowable | undefined
   log: Logger
+  observe: Pick<ReconciliationObserver, 'unknowable'>
   signal: AbortSignal
   /** The stream is open. */
   onLead: () => void

@@ -49,9 +49,9 @@ export interface Beginning { publisher: Publisher, producer: OrderEventsProducer
  * @param bytesMax of a message, where Kafka does not say it
  * @param msMax ms for each transaction
  */
-export async function begin (options: StartOptions, names: RelayNames, { lost, bytesMax, msMax, onCommit }: {
-  lost: Checkpoint | undefined, bytesMax: number | undefined, msMax: number, onCommit: PublisherOptions['onCommit']
-}): Promise<Beginning> {
+export async function begin (options: StartOptions, names: RelayNames, { lost, bytesMax, msMax, ...events }: {
+  lost: Checkpoint | undefined, bytesMax: number | undefined, msMax: number
+} & Pick<PublisherOptions, 'onOversized' | 'onCommit'>): Promise<Beginning> {
   const { kafka, topic: { topic }, lease, held, log } = options
   const limits = await withAdmin(kafka, 'Kafka\'s answer about the topics', async (admin) => {
     await prepareTopics(admin, options.topic, names.checkpointTopic)
@@ -61,7 +61,7 @@ export async function begin (options: StartOptions, names: RelayNames, { lost, b
   const producer = await openOrderEventsProducer({ kafka, ...names, topic, partitions: limits.partitions, maxMessageBytes: limits.maxMessageBytes ?? bytesMax, marker: fenceMarker(names), msMax })
   try {
     const place = await findPlace(options, names, producer, lost)
-    const publisher = createPublisher({ producer, names, topic, identity: place.identity, seq: place.seq + 1, owner: lease.owner, held, log, onCommit })
+    const publisher = createPublisher({ producer, names, topic, identity: place.identity, seq: place.seq + 1, owner: lease.owner, held, log, ...events })
     return { publisher, producer, place, limits }
   } catch (error) {
     await producer.close()

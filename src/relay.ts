@@ -77,6 +77,7 @@ export function createRelay (options: RelayOptions) {
       lost,
       bytesMax,
       msMax: Math.min(TRANSACTION_MS * 2 ** failures, TRANSACTION_MS_MAX),
+      onOversized: observe.oversized,
       onCommit (checkpoint, events, seconds) {
         position = checkpoint
         progressed ||= leads

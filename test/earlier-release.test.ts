@@ -66,8 +66,8 @@ t.test('orders that several relays of an earlier release share are refused, in o
     { key: setting.namespace, value: JSON.stringify({ ...checkpoint, left: true }) }
   ])
   const { relay, told: linesAt } = startRelay(t, setting, LATER)
-  const lines = await eventually(() => linesAt('warn').length > 0 && linesAt('warn'), 30_000, 'a line')
-  t.match(lines[0]!.fields.reason, /says that 3 relays share the orders .* run the earlier release once more with RELAY_SHARDS=1/)
+  const line = await eventually(() => linesAt('warn')[0], 30_000, 'a line')
+  t.match(line.fields.reason, /says that 3 relays share the orders .* run the earlier release once more with RELAY_SHARDS=1/)
   const attempts = () => linesAt('debug', /the relay stopped/).length
   await eventually(() => attempts() >= 5, 20_000, 'more attempts')
   t.equal(linesAt('warn').length, 1)
