@@ -50,8 +50,10 @@ export interface LeaseDocument {
   leads?: boolean
   /** All that was inserted before this time of the cluster is published. */
   drained?: ClusterTime
-  /** The present holder and those before it, latest first. */
+  /** The present holder and those before it, latest first, since one of them began. */
   owners?: string[]
+  /** Of the last checkpoint when the last one began: a later one that none of them wrote is of another MongoDB's relay. */
+  begunAt?: number
 }
 
 /** What a holder says of itself when it renews. */
@@ -147,9 +149,12 @@ export function createLease ({ collection, name, owner, log }: { collection: Col
 
     read,
 
-    /** From now on something may be published after the last holder's position. */
-    async begin (): Promise<void> {
-      await within(ANSWER_MS_MAX, 'MongoDB\'s answer', collection.updateOne({ _id: name, owner }, { $set: { final: false } }, majority))
+    /**
+     * From now on something may be published after the last holder's position, and nothing more by the holders before this one.
+     * @param seq of the last checkpoint
+     */
+    async begin (seq: number): Promise<void> {
+      await within(ANSWER_MS_MAX, 'MongoDB\'s answer', collection.updateOne({ _id: name, owner }, { $set: { final: false, owners: [owner], begunAt: seq } }, majority))
     },
 
     /**

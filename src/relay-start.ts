@@ -97,7 +97,7 @@ async function findPlace (options: StartOptions, names: RelayNames, producer: Or
   if (found === undefined && known !== undefined && leased?.final !== true) return place('checkpoint', known, false)
   if (known?.reconciling !== undefined) return place('reconciliation')
   if (known !== undefined && known.at === lost?.at) return place('oplog')
-  if (found?.owner !== undefined && !isKnown(found.owner, leased)) {
+  if (found?.owner !== undefined && !isKnown(found, leased)) {
     log.warn({ topic, owner: found.owner, at: found.at },
       `the last checkpoint of ${topic} was written by ${found.owner}, of which this MongoDB knows nothing: MongoDB was put back to an earlier state, or another copy of it publishes to ${topic} too. If there is another copy, give it another KAFKA_TOPIC`)
     return place('MongoDB')
@@ -105,8 +105,9 @@ async function findPlace (options: StartOptions, names: RelayNames, producer: Or
   return place(undefined)
 }
 
-function isKnown (owner: string, leased: LeaseDocument | null): boolean {
-  return leased?.owners?.includes(owner) ?? false
+/** A copy of a MongoDB knows the holders from before it was made, but not what they wrote since. */
+function isKnown ({ owner, seq = 0 }: Checkpoint, leased: LeaseDocument | null): boolean {
+  return seq <= (leased?.begunAt ?? -1) || (leased?.owners?.includes(owner!) ?? false)
 }
 
 /**

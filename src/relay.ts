@@ -86,7 +86,7 @@ export function createRelay (options: RelayOptions) {
     })
     let start: Checkpoint | undefined
     try {
-      await Promise.all([lease.begin(), keepOrigin()])
+      await Promise.all([lease.begin(place.seq), keepOrigin()])
       if (place.exact && place.seq > 0) position = { ...place.from, seq: place.seq, topic: place.identity }
       start = place.compare === undefined ? place.from : await compare(place)
       if (start === undefined || signal.aborted) return
