@@ -1,4 +1,5 @@
 import type { Kafka } from 'kafkajs'
+import Connection from 'kafkajs/src/network/connection.js'
 import type { FetchedPartition } from './kafkajs-aborted.ts'
 
 /*
@@ -27,6 +28,18 @@ interface Broker {
     maxBytes: number
     topics: { topic: string, partitions: { partition: number, fetchOffset: string, maxBytes: number }[] }[]
   }) => Promise<{ responses: { partitions: FetchedPartition[] }[] }>
+}
+
+/*
+ * Whoever reads several partitions at once asks kafkajs for several answers before the connection for them is there, and kafkajs
+ * opens one for each of them: all but the last stay open when the cluster is left, until the broker closes them after ten minutes.
+ */
+const connecting = new WeakMap<object, Promise<unknown>>()
+const { connect } = Connection.prototype
+Connection.prototype.connect = function () {
+  const pending = connecting.get(this) ?? connect.call(this).finally(() => connecting.delete(this))
+  connecting.set(this, pending)
+  return pending
 }
 
 const CREATE_CLUSTER = 'private:Kafka:createCluster'

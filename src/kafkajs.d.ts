@@ -16,3 +16,9 @@ declare module 'kafkajs/src/broker/index.js' {
   }
   export default Broker
 }
+declare module 'kafkajs/src/network/connection.js' {
+  const Connection: {
+    prototype: { connect: () => Promise<unknown> }
+  }
+  export default Connection
+}
