@@ -1,77 +1,18 @@
-import { Kafka, logLevel } from 'kafkajs'
-import { BSON, ObjectId, Timestamp, type Collection, type Db, type MongoClient } from 'mongodb'
+import { BSON, ObjectId, Timestamp, type Collection } from 'mongodb'
 import t, { type Test } from 'tap'
 import { clusterTimeOf } from '../src/change-event.ts'
-import { createIdSet } from '../src/id-set.ts'
-import { createLease, type LeaseDocument } from '../src/lease.ts'
-import { toDocument, type OrderDocument } from '../src/models.ts'
-import type { ReconciliationObserver } from '../src/reconciliation.ts'
-import { createRelay, type RelayOptions } from '../src/relay.ts'
 import { checkpointTopicOf } from '../src/checkpoint.ts'
-import { createHeldOrders, type HeldDocument } from '../src/held-orders.ts'
+import { createIdSet } from '../src/id-set.ts'
+import type { LeaseDocument } from '../src/lease.ts'
 import { afterWriting } from '../src/topic-identity.ts'
-import { connectMongo } from './faults.ts'
-import { aNewOrder, collectEvents, eventually, newNamespace, parts } from './helper.ts'
+import { collectEvents, eventually } from './helper.ts'
+import { deleteTopic, idsOf, insert, newSetting, startRelay } from './relays.ts'
 
 /*
  * The relay alone, without a service around it: orders are put into MongoDB by the test, as old as it wants them to be.
  */
 
-const kafka = new Kafka({ brokers: parts.kafkaBrokers.split(','), logLevel: logLevel.NOTHING, retry: { initialRetryTime: 5, retries: 20 } })
 const HOUR_MS = 3_600_000
-const TRACEPARENT = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
-
-interface Setting { namespace: string, db: Db, orders: Collection<OrderDocument>, leases: Collection<LeaseDocument>, origin: Timestamp, client: MongoClient }
-
-async function newSetting (t: Test): Promise<Setting> {
-  const namespace = newNamespace()
-  const client = await connectMongo(t, parts.mongoUrl)
-  const db = client.db(namespace)
-  const orders = await db.createCollection<OrderDocument>('orders')
-  const { operationTime: origin } = await db.command({ ping: 1 }) as { operationTime: Timestamp }
-  return { namespace, db, orders, leases: db.collection<LeaseDocument>('relay'), origin, client }
-}
-
-function startRelay (t: Test, { namespace, db, orders, leases, origin }: Setting, options: Partial<RelayOptions> = {}, onReconciled: ReconciliationObserver['reconciled'] = () => {}) {
-  const counts = { found: 0, sent: 0, skipped: 0, unknowable: 0 }
-  const log = { debug () {}, info () {}, warn () {}, error () {} }
-  const relay = createRelay({
-    db,
-    collection: orders,
-    kafka,
-    topic: { topic: namespace, partitions: 3, replicationFactor: 1 },
-    lease: createLease({ collection: leases, name: 'lease', owner: new ObjectId().toHexString(), log }),
-    held: createHeldOrders({ collection: db.collection<HeldDocument>('relay'), topic: namespace }),
-    source: 'test',
-    keepOrigin: async () => {},
-    origin,
-    log,
-    observe: {
-      leader () {},
-      published () {},
-      oversized () {},
-      unknowable (orders) { counts.unknowable = orders },
-      reconciled (result, orders) {
-        counts[result] += orders
-        onReconciled(result, orders)
-      }
-    },
-    ...options
-  })
-  relay.start()
-  t.teardown(() => relay.stop())
-  return { relay, counts }
-}
-
-async function insert (orders: Collection<OrderDocument>, count: number, ageMs = 0): Promise<string[]> {
-  const seconds = Math.floor((Date.now() - ageMs) / 1000)
-  const documents = Array.from({ length: count }, () => ({
-    ...toDocument(aNewOrder, TRACEPARENT),
-    _id: new ObjectId(seconds.toString(16) + new ObjectId().toHexString().slice(8))
-  }))
-  await orders.insertMany(documents)
-  return documents.map(({ _id }) => _id.toHexString())
-}
 
 /** Orders that a relay published, and the topic of its checkpoints gone. */
 async function lostCheckpoint (t: Test, published: number) {
@@ -87,14 +28,6 @@ async function lostCheckpoint (t: Test, published: number) {
   return { ...setting, told, collected }
 }
 
-async function deleteTopic (topic: string): Promise<void> {
-  const admin = kafka.admin()
-  await admin.connect()
-  await admin.deleteTopics({ topics: [topic] })
-  await eventually(async () => !(await admin.listTopics()).includes(topic), 20_000, 'a topic that is gone')
-  await admin.disconnect()
-}
-
 /** Makes the copy of the position say that it was written so long ago. */
 async function ageCopy (leases: Collection<LeaseDocument>, ageMs: number): Promise<void> {
   const then = new Date(Date.now() - ageMs)
@@ -102,8 +35,6 @@ async function ageCopy (leases: Collection<LeaseDocument>, ageMs: number): Promi
     $set: { 'position.operationTime': { t: Math.floor(then.getTime() / 1000), i: 1 }, 'position.at': then.toISOString() }, $unset: { 'position.token': 1 }
   })
 }
-
-const ids = (events: { event: { orderId: string } }[]): string[] => events.map(({ event }) => event.orderId).sort()
 
 t.test('a relay that dies in the midst of a reconciliation still sends each order once', async (t) => {
   const { told, collected, ...setting } = await lostCheckpoint(t, 50)
@@ -116,7 +47,7 @@ t.test('a relay that dies in the midst of a reconciliation still sends each orde
   t.ok(deaths >= 2)
   t.equal(counts.sent, 2_500)
   const [later] = await insert(setting.orders, 1)
-  t.strictSame(ids(await collected.forOrders([...told, ...untold, later!])), [...told, ...untold, later!].sort())
+  t.strictSame(idsOf(await collected.forOrders([...told, ...untold, later!])), [...told, ...untold, later!].sort())
 })
 
 t.test('with room for few ids it takes more passes over the topic, to the same end', async (t) => {
@@ -127,7 +58,7 @@ t.test('with room for few ids it takes more passes over the topic, to the same e
   await eventually(() => relay.leads, 30_000, 'a leader')
   t.match(counts, { found: 20, sent: 37 })
   const [later] = await insert(setting.orders, 1)
-  t.strictSame(ids(await collected.forOrders([...told, ...untold, later!])), [...told, ...untold, later!].sort())
+  t.strictSame(idsOf(await collected.forOrders([...told, ...untold, later!])), [...told, ...untold, later!].sort())
 })
 
 t.test('on another topic than before, orders are sent that are younger than all that was published, and only they', async (t) => {
@@ -148,7 +79,7 @@ t.test('on another topic than before, orders are sent that are younger than all 
   t.match(counts, { skipped: around.length, sent: behind.length, unknowable: 0 })
   const [later] = await insert(setting.orders, 1)
   const collected = await collectEvents(t, setting.namespace)
-  t.strictSame(ids(await collected.forOrders([...behind, later!])), [...behind, later!].sort())
+  t.strictSame(idsOf(await collected.forOrders([...behind, later!])), [...behind, later!].sort())
   t.equal(before.length + told.length, 7, 'older ones were published, whatever the topic holds')
 })
 
