@@ -1,5 +1,5 @@
 import type { Kafka } from 'kafkajs'
-import ConnectionPool, { type Connection } from 'kafkajs/src/network/connectionPool.js'
+import Connection from 'kafkajs/src/network/connection.js'
 import type { FetchedPartition } from './kafkajs-aborted.ts'
 
 /*
@@ -31,17 +31,15 @@ interface Broker {
 }
 
 /*
- * kafkajs (2.2.4) opens the connection for fetches at the first fetch, and of several at once each opens one. Only the last of them is
- * ever closed: the others stay until Kafka closes them, and a process that should end by itself waits for that. So they share one.
+ * Whoever reads several partitions at once asks kafkajs for several answers before the connection for them is there, and kafkajs
+ * opens one for each of them: all but the last stay open when the cluster is left, until the broker closes them after ten minutes.
  */
-const connecting = new WeakMap<Connection, Promise<unknown>>()
-ConnectionPool.prototype.getConnection = async function (index = 0) {
-  const connection = this.pool[index]!
-  if (connection.isConnected()) return connection
-  const under = connecting.get(connection) ?? connection.connect().finally(() => connecting.delete(connection))
-  connecting.set(connection, under)
-  await under
-  return connection
+const connecting = new WeakMap<object, Promise<unknown>>()
+const { connect } = Connection.prototype
+Connection.prototype.connect = function () {
+  const pending = connecting.get(this) ?? connect.call(this).finally(() => connecting.delete(this))
+  connecting.set(this, pending)
+  return pending
 }
 
 const CREATE_CLUSTER = 'private:Kafka:createCluster'

@@ -16,10 +16,9 @@ declare module 'kafkajs/src/broker/index.js' {
   }
   export default Broker
 }
-declare module 'kafkajs/src/network/connectionPool.js' {
-  export interface Connection { isConnected: () => boolean, connect: () => Promise<unknown> }
-  const ConnectionPool: {
-    prototype: { pool: Connection[], getConnection: (index?: number) => Promise<Connection> }
+declare module 'kafkajs/src/network/connection.js' {
+  const Connection: {
+    prototype: { connect: () => Promise<unknown> }
   }
-  export default ConnectionPool
+  export default Connection
 }

@@ -118,6 +118,8 @@ export function createRelay (options: RelayOptions) {
       throw new Error(`MongoDB's oplog does not hold the relay's checkpoint of ${start?.at} any more, so the orders are compared with the topic: if the oplog was too small for an outage, make it larger (${(error as Error).message})`, { cause: error })
     } finally {
       setLeads(false)
+      observe.unknowable(0) // whoever leads says how many there are
+      observe.oversized(0)
       await producer.close()
     }
 

@@ -34,12 +34,13 @@ async function positionIsKept ({ api, db, namespace }: Awaited<ReturnType<typeof
   await eventually(async () => (await leases.findOne({ _id: leaseName(namespace) }))!.position?.seq >= reached, 10_000, 'a renewed lease')
 }
 
-for (const [what, end] of [
-  ['beside a relay that leads', async () => {}],
-  ['while no relay runs', async ({ close }: { close: () => Promise<void> }) => await close()]
+// After one transaction alone the checkpoint says nothing yet of where its events are.
+for (const [what, orders, end] of [
+  ['beside a relay that leads', 12, async () => {}],
+  ['while no relay runs', 1, async ({ close }: { close: () => Promise<void> }) => await close()]
 ] as const) {
   t.test(`the topic was deleted and made anew ${what}: a repair sends nothing of what was published on the old one`, async (t) => {
-    const leader = await startLeader(t, 12)
+    const leader = await startLeader(t, orders)
     const { namespace, ids } = leader
     await end(leader)
     await deleteTopic(namespace)

@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { withAdmin } from '../src/kafka-admin.ts'
 import { withCluster, type Cluster } from '../src/kafkajs-cluster.ts'
 import { readPartition, type PartitionPart } from '../src/partition-reader.ts'
-import { topicRanges } from '../src/topic-reader.ts'
+import { readRanges, topicRanges } from '../src/topic-reader.ts'
 import { eventually, newNamespace } from './helper.ts'
 import { createTopic, kafka, put } from './relays.ts'
 
@@ -86,6 +86,18 @@ t.test('what retention removes during the read is passed over', async (t) => {
   t.ok(keys.length < 15, `${keys.length} of 20 were still there when they were read`)
 })
 
+t.test('partitions that are read at once share one connection, and none is left behind', async (t) => {
+  const topic = newNamespace()
+  await createTopic({ topic, numPartitions: 8 })
+  await put(topic, keysOf(40))
+  const sockets = () => process.getActiveResourcesInfo().filter((resource) => resource === 'TCPSocketWrap').length
+  const before = sockets()
+  let keys = 0
+  await readRanges({ kafka, topic, ranges: await topicRanges(kafka, topic), signal: new AbortController().signal, onRecord: () => { keys++ } })
+  t.equal(keys, 40)
+  await eventually(() => sockets() <= before, 10_000, 'closed connections')
+})
+
 t.test('a transaction that stays open ends the wait with a clear error', async (t) => {
   const topic = await newTopic()
   await put(topic, [{ key: 'first', value: '' }])
@@ -123,4 +135,15 @@ t.test('gaps that compaction left are passed over, also at the end', async (t) =
   }, COMPACTION_MS_MAX, 'compaction')
   t.ok(compacted.length >= 5)
   t.equal(new Set(compacted.slice(-6)).size, Math.min(6, compacted.length), 'the last of each key are left')
+})
+
+t.test('a batch whose last record compaction has removed counts to its own end', async (t) => {
+  const batchContext = { producerId: '-1', inTransaction: false, firstOffset: '0', lastOffsetDelta: 2 }
+  const messages = [{ offset: '0', key: Buffer.from('key-0'), isControlRecord: false, batchContext }]
+  const broker = { fetch: async () => ({ responses: [{ partitions: [{ messages }] }] }) }
+  const cluster = { findLeaderForPartitions: () => ({ 1: [0] }), findBroker: async () => broker } as unknown as Cluster
+  const keys: string[] = []
+  const onRecord: PartitionPart['onRecord'] = ({ key }) => { keys.push(String(key)) }
+  await readPartition({ cluster, topic: 'any', partition: 0, from: 0, until: 3, onRecord, idleMsMax: 200 })
+  t.strictSame(keys, ['key-0'])
 })

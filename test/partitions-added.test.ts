@@ -1,8 +1,9 @@
 import { createRequire } from 'node:module'
 import t from 'tap'
+import { checkpointTopicOf } from '../src/checkpoint.ts'
 import { withAdmin } from '../src/kafka-admin.ts'
 import { collectEvents, eventually } from './helper.ts'
-import { idsOf, insert, kafka, newSetting, startLeading } from './relays.ts'
+import { deleteTopic, idsOf, insert, kafka, newSetting, startLeading, startRelay } from './relays.ts'
 
 const require = createRequire(import.meta.url)
 const murmur2 = require('kafkajs/src/producer/partitioners/default/murmur2.js') as (key: string) => number
@@ -39,4 +40,14 @@ t.test('partitions are added while a relay leads: new records go where Kafka\'s 
   const next = await startLeading(t, setting)
   t.strictSame(idsOf(await collected.forOrders([...before, ...after, ...untold])), [...before, ...after, ...untold].sort())
   t.strictSame([next.told('warn'), next.told('error'), next.counts.sent], [[], [], 0], 'it is the same topic as before')
+  await next.relay.stop()
+
+  await setting.leases.updateOne({ _id: 'lease' }, { $set: { final: false } }) // as if it had been killed
+  await deleteTopic(checkpointTopicOf(setting.namespace))
+  const comparing = startRelay(t, setting)
+  const missed = await insert(setting.orders, 5)
+  await eventually(() => comparing.relay.leads || comparing.counts.unknowable > 0, 30_000, 'the end of the comparison')
+  t.match(comparing.counts, { unknowable: 0 }, 'what it holds is known also where partitions were added')
+  const all = [...before, ...after, ...untold, ...missed]
+  t.strictSame(idsOf(await collected.forOrders(all)), all.sort())
 })

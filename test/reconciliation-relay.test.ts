@@ -6,7 +6,13 @@ import { createIdSet } from '../src/id-set.ts'
 import type { LeaseDocument } from '../src/lease.ts'
 import { afterWriting } from '../src/topic-identity.ts'
 import { collectEvents, eventually } from './helper.ts'
-import { deleteTopic, HOUR_MS, idsOf, insert, newSetting, startRelay } from './relays.ts'
+import { deleteTopic, idsOf, insert, newSetting, startRelay } from './relays.ts'
+
+/*
+ * The relay alone, without a service around it: orders are put into MongoDB by the test, as old as it wants them to be.
+ */
+
+const HOUR_MS = 3_600_000
 
 /** Orders that a relay published, and the topic of its checkpoints gone. */
 async function lostCheckpoint (t: Test, published: number) {
