@@ -16,7 +16,7 @@ const MARGIN_SECONDS = MARGIN_MS / 1000
 /** More deletions than this are remembered as "any order from before". 27 bytes each, in each checkpoint. */
 const REMOVED_MAX = 200
 /** An order that was posted while its collection was dropped may have an id of a clock that is ahead. */
-const AHEAD_SECONDS = 60
+const AHEAD_SECONDS = 10
 
 export type Removals = ReturnType<typeof createRemovals>
 

@@ -3,13 +3,14 @@ import { join } from 'node:path'
 import type { MongoClient } from 'mongodb'
 import t, { type Test } from 'tap'
 import type { Settings } from '../schemas/settings.ts'
+import { msOf } from '../src/order-id.ts'
 import {
   assertExactlyOnce, connectMongo, eventCounts, failCommand, forkService, leads, startOwnPart
 } from './faults.ts'
 import {
   collectEvents, databaseUrl, eventually, metric, newNamespace, post, startService, type RunningService
 } from './helper.ts'
-import { insert, newSetting, startRelay } from './relays.ts'
+import { HOUR_MS, insert, newSetting, ordersOf, startRelay } from './relays.ts'
 
 /** What is promised for new orders, whatever became of the oplog. */
 const NEW_ORDERS_MS_MAX = 60_000
@@ -95,23 +96,51 @@ async function dataFolder (client: MongoClient): Promise<string> {
   return (await client.db('admin').command({ getCmdLineOpts: 1 })).parsed.storage.dbPath
 }
 
-t.test('a checkpoint of a writer that MongoDB does not know is named, and the orders are compared', async (t) => {
+/** A relay that has published orders and compares them with the topic when it starts again. */
+async function toCompare (t: Test) {
   const setting = await newSetting(t)
   const first = startRelay(t, setting)
   await eventually(() => first.relay.leads, 30_000, 'a leader')
   const collected = await collectEvents(t, setting.namespace)
-  const told = await insert(setting.orders, 5)
+  const told = await insert(setting.orders, 5, HOUR_MS / 2)
   await collected.forOrders(told)
   await first.relay.stop()
   const { owners } = (await setting.leases.findOne({ _id: 'lease' }))!
   await setting.leases.updateOne({ _id: 'lease' }, { $unset: { owners: 1, position: 1, final: 1 } })
+  return { setting, collected, told, owner: owners![0]! }
+}
+
+t.test('orders that were gone while they were compared, and are put back then, are not told again', async (t) => {
+  const { setting, collected, told } = await toCompare(t)
+  const documents = await setting.orders.find().toArray()
+  await setting.orders.deleteMany({})
+  const next = startRelay(t, setting)
+  await eventually(() => next.relay.leads, 30_000, 'a leader')
+  await setting.orders.insertMany(documents)
+  const later = await insert(setting.orders, 30)
+  await collected.forOrders(later)
+  t.strictSame(collected.events.map(({ event }) => event.orderId).sort(), [...told, ...later].sort())
+})
+
+t.test('an order from the future that is compared does not hide what comes after it from the lag', async (t) => {
+  const { setting, collected } = await toCompare(t)
+  const [order] = ordersOf(1, -24 * HOUR_MS)
+  await setting.orders.insertOne(order!)
+  const next = startRelay(t, setting)
+  await collected.forOrders([String(order!._id)])
+  const orderId = await eventually(() => next.relay.position?.orderId, 30_000, 'a position')
+  t.ok(msOf(orderId) < Date.now() + 60_000, new Date(msOf(orderId)).toISOString())
+})
+
+t.test('a checkpoint of a writer that MongoDB does not know is named, and the orders are compared', async (t) => {
+  const { setting, collected, told, owner } = await toCompare(t)
   const untold = await insert(setting.orders, 5)
 
   const next = startRelay(t, setting)
   await eventually(() => next.relay.leads, 30_000, 'a leader')
   const [line] = next.matching(/of which this MongoDB knows nothing/)
-  t.match(line, { level: 'warn', fields: { topic: setting.namespace, owner: owners![0] } })
-  t.match(line!.msg, new RegExp(`was written by ${owners![0]}, .* give it another KAFKA_TOPIC`))
+  t.match(line, { level: 'warn', fields: { topic: setting.namespace, owner } })
+  t.match(line!.msg, new RegExp(`was written by ${owner}, .* give it another KAFKA_TOPIC`))
   const later = await insert(setting.orders, 30)
   await collected.forOrders([...untold, ...later])
   t.strictSame(collected.events.map(({ event }) => event.orderId).sort(), [...told, ...untold, ...later].sort())
