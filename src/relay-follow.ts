@@ -51,6 +51,8 @@ export interface FollowOptions {
   careful: boolean
   held: HeldOrders
   unknowable?: Unknowable | undefined
+  /** Puts the origin and the source back. */
+  keepOrigin: () => Promise<unknown>
   log: Logger
   observe: Pick<ReconciliationObserver, 'unknowable'>
   signal: AbortSignal
@@ -117,6 +119,7 @@ export async function follow (options: FollowOptions): Promise<void> {
   async function publish ({ inserted, token, reached }: InsertedBatch): Promise<void> {
     if (dropped) {
       dropped = false
+      await options.keepOrigin() // what was dropped may have been the whole database
       publisher.collectionIs(await collectionId(db, collection.collectionName))
     }
     const began = performance.now()
