@@ -128,6 +128,7 @@ export function assertWritten (topicMessages: { topic: string, messages: Message
 }
 
 export interface OrderEventsConsumerOptions {
+  /** Of its own, where a process has several consumers of one group: kafkajs keeps what a group has committed with the client. */
   kafka: Kafka
   groupId: string
   topic?: string

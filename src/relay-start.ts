@@ -31,6 +31,8 @@ export interface StartOptions {
   log: Logger
 }
 
+type IsNews = (reason: string) => boolean
+
 /** Where a leadership goes on. */
 export interface Place {
   from: Checkpoint
@@ -51,9 +53,10 @@ export interface Beginning { publisher: Publisher, producer: OrderEventsProducer
  * @param lost the checkpoint at which MongoDB could not go on the last time
  * @param bytesMax of a message, where Kafka does not say it
  * @param msMax ms for each transaction
+ * @param isNews whether this was not said within the last minute: two copies of a MongoDB take turns in leading all the time
  */
-export async function begin (options: StartOptions, names: RelayNames, { lost, bytesMax, msMax, ...events }: {
-  lost: Checkpoint | undefined, bytesMax: number | undefined, msMax: number
+export async function begin (options: StartOptions, names: RelayNames, { lost, bytesMax, msMax, isNews, ...events }: {
+  lost: Checkpoint | undefined, bytesMax: number | undefined, msMax: number, isNews: IsNews
 } & Pick<PublisherOptions, 'onOversized' | 'onCommit'>): Promise<Beginning> {
   const { kafka, topic: { topic }, lease, held, log } = options
   const limits = await withAdmin(kafka, 'Kafka\'s answer about the topics', async (admin) => {
@@ -63,7 +66,7 @@ export async function begin (options: StartOptions, names: RelayNames, { lost, b
   })
   const producer = await openOrderEventsProducer({ kafka, ...names, topic, partitions: limits.partitions, maxMessageBytes: limits.maxMessageBytes ?? bytesMax, marker: fenceMarker(names), msMax })
   try {
-    const place = await findPlace(options, names, producer, lost)
+    const place = await findPlace(options, names, producer, lost, isNews)
     const publisher = createPublisher({ producer, names, topic, identity: place.identity, seq: place.seq + 1, owner: lease.owner, collection: place.collection, held, log, ...events })
     return { publisher, producer, place, limits }
   } catch (error) {
@@ -72,7 +75,7 @@ export async function begin (options: StartOptions, names: RelayNames, { lost, b
   }
 }
 
-async function findPlace (options: StartOptions, names: RelayNames, producer: OrderEventsProducer, lost: Checkpoint | undefined): Promise<Place> {
+async function findPlace (options: StartOptions, names: RelayNames, producer: OrderEventsProducer, lost: Checkpoint | undefined, isNews: IsNews): Promise<Place> {
   const { kafka, topic: { topic }, lease, origin, log } = options
   const leased = await lease.read()
   const copy = leased?.position as Checkpoint | undefined
@@ -101,14 +104,14 @@ async function findPlace (options: StartOptions, names: RelayNames, producer: Or
   if (found === undefined && known !== undefined && leased?.final !== true) return place('checkpoint', known, false)
   if (known?.reconciling !== undefined) return place('reconciliation')
   if ((known ?? first).at === lost?.at) return place('oplog')
-  if (known?.collection !== undefined && collection !== undefined && known.collection !== collection) {
-    log.warn({ topic }, 'the collection of orders is another one than before: it was restored, renamed or made anew')
-    return place('collection')
-  }
   if (found?.owner !== undefined && !isKnown(found, leased)) {
-    log.warn({ topic, owner: found.owner, at: found.at },
+    log[isNews('MongoDB') ? 'warn' : 'debug']({ topic, owner: found.owner, at: found.at },
       `the last checkpoint of ${topic} was written by ${found.owner}, of which this MongoDB knows nothing: MongoDB was put back to an earlier state, or another copy of it publishes to ${topic} too. If there is another copy, give it another KAFKA_TOPIC`)
     return place('MongoDB')
+  }
+  if (known?.collection !== undefined && collection !== undefined && known.collection !== collection) {
+    log[isNews('collection') ? 'warn' : 'debug']({ topic }, 'the collection of orders is another one than before: it was restored, renamed or made anew')
+    return place('collection')
   }
   return place(undefined)
 }

@@ -54,7 +54,7 @@ export function createRelay (options: RelayOptions) {
   let progressed = false
   /** The checkpoint at which MongoDB could not go on. */
   let lost: Checkpoint | undefined
-  let comparedAt = -Infinity
+  const saidAt = new Map<string, number>()
   /** All that was inserted before this time of the cluster is published. */
   let drained: ClusterTime | undefined
   /** Of a topic whose limit this user may not ask for. */
@@ -68,6 +68,12 @@ export function createRelay (options: RelayOptions) {
     log
   })
 
+  function isNews (what: string): boolean {
+    if (performance.now() - (saidAt.get(what) ?? -Infinity) < COMPLAIN_MS) return false
+    saidAt.set(what, performance.now())
+    return true
+  }
+
   function ended (): boolean {
     const got = progressed
     position = undefined
@@ -80,6 +86,7 @@ export function createRelay (options: RelayOptions) {
     const began = performance.now()
     await keepOrigin() // before Kafka is asked: while that is away, the process may end
     const { publisher, producer, place, limits } = await begin(options, names, {
+      isNews,
       lost,
       bytesMax,
       msMax: Math.min(TRANSACTION_MS * 2 ** failures, TRANSACTION_MS_MAX),
@@ -125,9 +132,7 @@ export function createRelay (options: RelayOptions) {
 
     /** @returns the checkpoint at the end of the comparison, undefined if that was called off */
     async function compare ({ from, exact, compare: reason, identity }: typeof place): Promise<Checkpoint | undefined> {
-      const isNews = performance.now() - comparedAt > COMPLAIN_MS
-      if (isNews) comparedAt = performance.now()
-      log[isNews ? 'warn' : 'debug']({ topic: topic.topic, since: from.at, lost: reason }, 'the relay can\'t go on where it was and compares the orders with the topic')
+      log[isNews('compares') ? 'warn' : 'debug']({ topic: topic.topic, since: from.at, lost: reason }, 'the relay can\'t go on where it was and compares the orders with the topic')
       return await reconcile({ ...options, topic: topic.topic, known: from, exact, identity, commit: publisher.commit, signal })
     }
   }
