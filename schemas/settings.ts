@@ -17,7 +17,7 @@ export const SettingsSchema = Type.Object({
   KAFKA_PASSWORD: Type.String({ default: '', description: 'password, when KAFKA_SASL is not off' }),
   KAFKA_TOPIC: Type.String({ default: 'order-events', pattern: '^[a-zA-Z0-9._-]{1,200}$', description: 'topic of the order events; the relay\'s own names are derived from it' }),
   KAFKA_TOPIC_PARTITIONS: Type.Integer({ default: 6, minimum: 1, maximum: 1000, description: 'partitions, where the topic has to be created' }),
-  KAFKA_TOPIC_REPLICATION: Type.Integer({ default: 1, minimum: 1, maximum: 15, description: 'replicas of each partition, where a topic has to be created; 3 in production' }),
+  KAFKA_TOPIC_REPLICATION: Type.Integer({ default: 0, minimum: 0, maximum: 15, description: 'replicas of each partition, where a topic has to be created; 0 = as the brokers say (default.replication.factor), which should be 3' }),
   RELAY_UNKNOWABLE: Type.Union(['wait', 'send', 'skip'].map((choice) => Type.Literal(choice)), { default: 'wait', description: 'wait, send or skip: orders of which nobody can know whether they were published; start all processes with it; send may publish them twice, skip never' }),
   RESPONSE_ENVELOPE: Type.Union(['', 'off', 'result'].map((envelope) => Type.Literal(envelope)), { default: 'off', description: 'off, or result: success bodies as {"result": …}' }),
   LOG_LEVEL: Type.Union(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'].map((level) => Type.Literal(level)), { default: 'info', description: 'fatal, error, warn, info, debug, trace or silent' }),

@@ -4,6 +4,7 @@ import type { Logger } from './log.ts'
 
 /* The relay's side of Kafka: the topic of the events and the compacted topic of one partition with its checkpoints. */
 
+/** @param replicationFactor 0 = as the brokers say */
 export interface TopicSettings { topic: string, partitions: number, replicationFactor: number }
 
 /** What the relay has to know of the topic of the events, which may change at any time. */
@@ -13,8 +14,12 @@ export interface TopicLimits {
   maxMessageBytes: number | undefined
 }
 
+/** For Kafka's admin, since Kafka 2.4 (KIP-464). */
+const BROKERS_DEFAULT = -1
+
 /** Creates what is missing: the topic and, with `checkpointTopic`, the relay's own. @returns the number of partitions of the event topic */
-export async function prepareTopics (admin: Admin, { topic, partitions, replicationFactor }: TopicSettings, checkpointTopic?: string): Promise<number> {
+export async function prepareTopics (admin: Admin, { topic, partitions, replicationFactor: wantedReplicas }: TopicSettings, checkpointTopic?: string): Promise<number> {
+  const replicationFactor = wantedReplicas === 0 ? BROKERS_DEFAULT : wantedReplicas
   const wanted: ITopicConfig[] = [{ topic, numPartitions: partitions, replicationFactor }]
   if (checkpointTopic !== undefined) {
     wanted.push({

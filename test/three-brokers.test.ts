@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { moveLeaders } from '../bench/prove/partitions.ts'
+import { moveLeaders, readPartitions } from '../bench/prove/partitions.ts'
 import { startKafkaCluster } from '../local/kafka-cluster.ts'
 import { assertExactlyOnce, connectMongo, leads, startPosting, storedIds } from './faults.ts'
 import { collectEvents, eventually, parts, startService } from './helper.ts'
@@ -25,7 +25,7 @@ t.teardown(async () => {
 })
 
 async function startLeading (t: Test) {
-  const settings = { KAFKA_BROKERS: cluster.url, KAFKA_TOPIC_REPLICATION: 3, KAFKA_TOPIC_PARTITIONS: PARTITIONS }
+  const settings = { KAFKA_BROKERS: cluster.url, KAFKA_TOPIC_PARTITIONS: PARTITIONS }
   const service = await startService(t, settings)
   await eventually(() => leads(service), 30_000, 'a leader')
   const client = await connectMongo(t, parts.mongoUrl)
@@ -38,6 +38,8 @@ t.test('each order is told once', async (t) => {
   const told = await startPosting(t, () => url, CONNECTIONS, ORDERS).done
   t.strictSame(told.filter(({ status }) => status !== 201), [])
   await assertExactlyOnce(t, { client, namespace, ids: storedIds(told), collected, url, partitions: PARTITIONS })
+  const made = (await readPartitions(cluster.url.split(','))).filter(({ topic }) => topic.startsWith(namespace))
+  t.strictSame(made.map(({ replicas }) => replicas.length), made.map(() => 3), 'as many replicas as the brokers say')
 })
 
 t.test('leaders move under load: each order is told once', async (t) => {
