@@ -34,7 +34,7 @@ export default fp(async (app) => {
     held: createHeldOrders({ collection: db.collection<HeldDocument>(RELAY_COLLECTION), topic: settings.KAFKA_TOPIC }),
     source,
     origin,
-    keepOrigin: () => ensureOrigin(known),
+    keepOrigin,
     log,
     observe,
     unknowable: settings.RELAY_UNKNOWABLE as Unknowable
@@ -44,6 +44,12 @@ export default fp(async (app) => {
   app.addHook('onClose', async () => {
     await within(STOP_MS_MAX, 'the relay\'s end', relay.stop()).catch((error) => log.warn({ reason: error.message }, 'the relay was left behind'))
   })
+
+  async function keepOrigin (): Promise<void> {
+    if ((await ensureOrigin(known)).source !== source) {
+      throw new Error('the database was dropped, and another process has begun anew with it: start this process again')
+    }
+  }
 
   /**
    * Stored before the first request is served: if Kafka is down at the very first start, this says where the first relay begins. The

@@ -9,11 +9,15 @@ import type { Logger } from './log.ts'
  * relays. Remove this file once nobody upgrades from them.
  */
 
-interface EarlierCheckpoint extends Checkpoint { left?: true, handovers?: unknown[] }
+/** `left` was that release's own mark, `taken` is ours. */
+interface EarlierCheckpoint extends Checkpoint { left?: true, taken?: true, handovers?: unknown[] }
 interface EarlierLayout { shards: number, changingTo?: number }
 
-/** A relay of such a release that reads this can't start: MongoDB does not know the token. */
-const LEFT = { left: true, token: { _data: 'a later release publishes these orders' } }
+/**
+ * A relay of such a release that reads this can't start: it takes it for a checkpoint, and MongoDB does not know the token. (With `left`
+ * it would look for the copy in MongoDB, and go on with what this release wrote there.)
+ */
+const TAKEN = { taken: true, token: { _data: 'a later release publishes these orders' } }
 
 /**
  * Takes the checkpoint of an earlier release over, if it is of this MongoDB: then there is a copy of it here.
@@ -35,7 +39,7 @@ export async function adoptEarlier ({ db, kafka, topic, names, until, copy, adop
     if (isDivided && (checkpoint === undefined || checkpoint.left || checkpoint.handovers)) {
       throw new Error(`the topic ${names.checkpointTopic} says that ${layout?.shards ?? 'several'} relays share the orders of the database ${key}, and this release has one: run the earlier release once more with RELAY_SHARDS=1 until it has published all, then upgrade`)
     }
-    return checkpoint?.left ? undefined : checkpoint
+    return checkpoint?.left || checkpoint?.taken ? undefined : checkpoint
   }
 
   if (await latest(until) === undefined || copy === undefined || copy.seq !== undefined) return undefined
@@ -43,7 +47,7 @@ export async function adoptEarlier ({ db, kafka, topic, names, until, copy, adop
   await fence.close()
   const checkpoint = await latest(fence.fencedAt)
   if (checkpoint === undefined) return undefined
-  await adopt(checkpoint, { key, value: JSON.stringify({ ...LEFT, at: new Date().toISOString() }) })
+  await adopt(checkpoint, { key, value: JSON.stringify({ ...TAKEN, at: new Date().toISOString() }) })
   log.info({ topic, checkpoint: checkpoint.at }, 'the relay goes on where an earlier release was')
   return checkpoint
 }

@@ -162,10 +162,13 @@ export function createLease ({ collection, name, owner, log, withoutLeaderMs = W
 
     /**
      * From now on something may be published after the last holder's position, and nothing more by the holders before this one.
-     * @param seq of the last checkpoint
+     * @param seq of the last checkpoint, if it is known to be of this MongoDB
+     * @throws Error if the lease is another's by now
      */
-    async begin (seq: number): Promise<void> {
-      await within(ANSWER_MS_MAX, 'MongoDB\'s answer', collection.updateOne({ _id: name, owner }, { $set: { final: false, owners: [owner], begunAt: seq } }, majority))
+    async begin (seq: number | undefined): Promise<void> {
+      const begun = seq === undefined ? { final: false } : { final: false, owners: [owner], begunAt: seq }
+      const { matchedCount } = await within(ANSWER_MS_MAX, 'MongoDB\'s answer', collection.updateOne({ _id: name, owner }, { $set: begun }, majority))
+      if (matchedCount === 0) throw new Error(`the lease ${name} has another holder by now`)
     },
 
     /**

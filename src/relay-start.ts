@@ -103,6 +103,8 @@ async function findPlace (options: StartOptions, names: RelayNames, producer: Or
   }
   if (found === undefined && known !== undefined && leased?.final !== true) return place('checkpoint', known, false)
   if (known?.reconciling !== undefined) return place('reconciliation')
+  // Only an earlier release writes a copy without a number, so it has published since.
+  if (found?.seq !== undefined && copy !== undefined && copy.seq === undefined) return place('earlier release', { ...found, at: copy.at }, false)
   if ((known ?? first).at === lost?.at) return place('oplog')
   if (found?.owner !== undefined && !isKnown(found, leased)) {
     log[isNews('MongoDB') ? 'warn' : 'debug']({ topic, owner: found.owner, at: found.at },

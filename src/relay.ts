@@ -99,11 +99,12 @@ export function createRelay (options: RelayOptions) {
     })
     let start: Checkpoint | undefined
     try {
-      await lease.begin(place.seq)
+      // A comparison must be found necessary again until it has ended: only then is what others wrote taken for our own.
+      await lease.begin(place.compare === undefined ? place.seq : undefined)
       if (place.exact && place.seq > 0) position = { ...place.from, seq: place.seq, topic: place.identity }
       start = place.compare === undefined ? place.from : await compare(place)
       if (start === undefined || signal.aborted) return
-      await publishHeld({ ...options, topic: topic.topic, publisher, start, signal })
+      start = await publishHeld({ ...options, topic: topic.topic, publisher, start, signal })
       await follow({
         ...options,
         topic: topic.topic,

@@ -51,11 +51,8 @@ export async function identifyTopic (admin: Admin, topic: string, known: TopicId
 
 /** The identity after a publish. A record that took the place of an older one shows that the topic was created again meanwhile. */
 export function afterWriting (identity: TopicIdentity, written: Written[]): TopicIdentity {
-  const ends = [...identity.ends]
-  let { since } = identity
-  for (const { partition, offset, count } of written) {
-    if (offset < (ends[partition] ?? 0)) since = Date.now()
-    ends[partition] = offset + count
-  }
-  return { ...identity, since, ends }
+  const isAnew = written.some(({ partition, offset }) => offset < (identity.ends[partition] ?? 0))
+  const ends = isAnew ? identity.ends.map(() => 0) : [...identity.ends]
+  for (const { partition, offset, count } of written) ends[partition] = offset + count
+  return { ...identity, since: isAnew ? Date.now() : identity.since, ends }
 }

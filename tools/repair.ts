@@ -1,8 +1,10 @@
-import type { Collection, Db } from 'mongodb'
+import type { Collection, Db, Filter } from 'mongodb'
 import type { Kafka, Message } from 'kafkajs'
 import { randomUUID } from 'node:crypto'
 import { laterOf, readCheckpoint, relayNames } from '../src/checkpoint.ts'
+import { deadline } from '../src/deadline.ts'
 import { openOrderEventsProducer } from '../src/kafka.ts'
+import { leaseName, RELAY_COLLECTION, type LeaseDocument } from '../src/lease.ts'
 import type { OrderDocument } from '../src/models.ts'
 import { recordsOfOrders } from '../src/order-records.ts'
 import { topicRanges } from '../src/topic-reader.ts'
@@ -26,12 +28,14 @@ import { progressOf, relayProgress, type RelayProgress } from './relay-progress.
  */
 
 const REPAIR_ORDERS_MAX = 200
+const ANSWER_MS_MAX = 10_000
 
 export type Repair = Awaited<ReturnType<typeof openRepair>>
 
 export async function openRepair ({ kafka, db, collection, topic }: { kafka: Kafka, db: Db, collection: Collection<OrderDocument>, topic: string }) {
   const { origin, source, reached: copied } = await relayProgress(db, topic)
   if (origin === undefined || source === undefined) throw new CannotRun(`no service has used the topic ${topic} with this database yet, so nothing is repaired`)
+  await relayIsSettled(db, topic)
   const names = relayNames(topic, db.databaseName, source)
   const partitions = (await topicRanges(kafka, topic)).length
   await topicRanges(kafka, names.checkpointTopic)
@@ -72,4 +76,11 @@ export async function openRepair ({ kafka, db, collection, topic }: { kafka: Kaf
 
     close: () => producer.close()
   }
+}
+
+/** While the relay begins it may compare orders with the topic, and would send what is missing too. */
+async function relayIsSettled (db: Db, topic: string): Promise<void> {
+  const held = { _id: leaseName(topic), owner: { $ne: '' }, leads: { $ne: true }, $expr: { $gt: ['$expiresAt', '$$NOW'] } }
+  const begins = await db.collection<LeaseDocument>(RELAY_COLLECTION).findOne(held as Filter<LeaseDocument>, deadline(ANSWER_MS_MAX))
+  if (begins !== null) throw new CannotRun('the relay is just beginning, or comparing the orders with the topic: wait until it leads (relay_leader is 1), or stop the service')
 }
