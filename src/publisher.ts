@@ -42,6 +42,9 @@ export function createPublisher ({ producer, names, topic, identity, seq, owner,
   return {
     get identity (): TopicIdentity { return identity },
 
+    /** Of the last checkpoint. */
+    get seq (): number { return seq - 1 },
+
     takes: producer.takes,
 
     /** The collection of orders was dropped or renamed, and another one has its name. */

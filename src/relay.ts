@@ -104,6 +104,7 @@ export function createRelay (options: RelayOptions) {
       if (place.exact && place.seq > 0) position = { ...place.from, seq: place.seq, topic: place.identity }
       start = place.compare === undefined ? place.from : await compare(place)
       if (start === undefined || signal.aborted) return
+      if (place.compare !== undefined) await lease.begin(publisher.seq)
       start = await publishHeld({ ...options, topic: topic.topic, publisher, start, signal })
       await follow({
         ...options,

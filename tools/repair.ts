@@ -1,6 +1,7 @@
 import type { Collection, Db, Filter } from 'mongodb'
 import type { Kafka, Message } from 'kafkajs'
 import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import { laterOf, readCheckpoint, relayNames } from '../src/checkpoint.ts'
 import { deadline } from '../src/deadline.ts'
 import { openOrderEventsProducer } from '../src/kafka.ts'
@@ -29,6 +30,9 @@ import { progressOf, relayProgress, type RelayProgress } from './relay-progress.
 
 const REPAIR_ORDERS_MAX = 200
 const ANSWER_MS_MAX = 10_000
+/** That a relay leads is known with the next renewal of its lease. */
+const BEGIN_MS_MAX = 5_000
+const POLL_MS = 100
 
 export type Repair = Awaited<ReturnType<typeof openRepair>>
 
@@ -80,7 +84,11 @@ export async function openRepair ({ kafka, db, collection, topic }: { kafka: Kaf
 
 /** While the relay begins it may compare orders with the topic, and would send what is missing too. */
 async function relayIsSettled (db: Db, topic: string): Promise<void> {
-  const held = { _id: leaseName(topic), owner: { $ne: '' }, leads: { $ne: true }, $expr: { $gt: ['$expiresAt', '$$NOW'] } }
-  const begins = await db.collection<LeaseDocument>(RELAY_COLLECTION).findOne(held as Filter<LeaseDocument>, deadline(ANSWER_MS_MAX))
-  if (begins !== null) throw new CannotRun('the relay is just beginning, or comparing the orders with the topic: wait until it leads (relay_leader is 1), or stop the service')
+  const beginning = { _id: leaseName(topic), owner: { $ne: '' }, leads: { $ne: true }, $expr: { $gt: ['$expiresAt', '$$NOW'] } } as Filter<LeaseDocument>
+  for (const end = performance.now() + BEGIN_MS_MAX; await db.collection<LeaseDocument>(RELAY_COLLECTION).findOne(beginning, deadline(ANSWER_MS_MAX)) !== null;) {
+    if (performance.now() > end) {
+      throw new CannotRun('the relay is just beginning, or comparing the orders with the topic: wait until it leads (relay_leader is 1), or stop the service')
+    }
+    await delay(POLL_MS)
+  }
 }
