@@ -1,7 +1,7 @@
 /**
  * `npm run crash [-- --seed N] [-- --rounds N|--long] [-- --replicas N] [-- --brokers 1|3] [-- --rate N] [-- --fault NAME …]
  * [-- --bug NAME|all]`: a campaign of faults. It starts a replica set of three mongods, Redis, three Kafka brokers and the service
- * in several processes, sends orders to them in turn, lets one fault follow the other, and proves at the end that nothing was lost, told twice or changed. With `--bug` the
+ * in several processes, sends orders to them in turn, lets one fault follow the other, and proves at the end that nothing was lost, published twice or changed. With `--bug` the
  * services lie in a certain way, or in each in turn, and the run succeeds when the checker finds out. Everything is on this machine and under
  * `.local/crash`. With `--long` each fault comes as often as faults.ts says, which takes about an hour. The seed decides what is sent, which fault comes when and whom it meets; the operating system the rest.
  */

@@ -28,7 +28,7 @@ export interface ChangeBatch<E extends Document = Document> {
   reached: ClusterTime | undefined
 }
 
-export const HISTORY_LOST = 286
+const HISTORY_LOST = 286
 /** MongoDB does not find the event of the token: it was put back to an earlier state, or its data was put into a new replica set. */
 const TOKEN_NOT_FOUND = 280
 

@@ -1,5 +1,11 @@
 /* An order's id in hex: an ObjectId, which begins with the second in which it was made. */
 
+/** An id from further ahead than this is of a clock that is wrong, and says nothing about now. */
+export const AHEAD_SECONDS_MAX = 60
+
+/** An order may be inserted so long after its id was made. */
+export const INSERT_SECONDS_MAX = 15
+
 export function isOrderId (text: string): boolean {
   return /^[0-9a-f]{24}$/.test(text)
 }

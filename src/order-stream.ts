@@ -1,5 +1,4 @@
 import { Timestamp, type Db } from 'mongodb'
-import { OBJECT_ID } from './bson.ts'
 import { afterClusterTime, clusterTimeOf, type ClusterTime } from './change-event.ts'
 import { openChangeStream, type ChangeStreamReader, type StreamPosition } from './change-stream.ts'
 import type { Checkpoint } from './checkpoint.ts'
@@ -53,7 +52,7 @@ export function changeIn (event: Buffer): OrderChange {
   const element = afterClusterTime(event)
   const afterOrder = element + ORDER.length + LENGTH_BYTES
   if (matches(event, ORDER, element) && matches(event, ID, afterOrder)) return { id: idAt(event, afterOrder + ID.length), at, deleted: false }
-  if (event[element] === OBJECT_ID && matches(event, DELETED, element)) return { id: idAt(event, element + DELETED.length), at, deleted: true }
+  if (matches(event, DELETED, element)) return { id: idAt(event, element + DELETED.length), at, deleted: true }
   const { fullDocument } = objectOf(event)
   return { id: String(fullDocument._id), at, deleted: false }
 }

@@ -6,7 +6,7 @@ import { deadline } from './deadline.ts'
 import { createIdSet, type IdSet } from './id-set.ts'
 import type { Logger } from './log.ts'
 import type { OrderDocument, OrderRecord } from './models.ts'
-import { firstIdOf, msOf } from './order-id.ts'
+import { firstIdOf, INSERT_SECONDS_MAX, msOf } from './order-id.ts'
 import { readOrderIds } from './order-ids.ts'
 import { recordsOfOrders } from './order-records.ts'
 import type { TopicIdentity } from './topic-identity.ts'
@@ -32,11 +32,6 @@ const TRANSACTION_CHARACTERS = 4_000_000
 const PROGRESS_MS = 10_000
 const COMPLAIN_MS = 60_000
 const ANSWER_MS_MAX = 20_000
-/**
- * What was deleted before nobody can tell any more, so any order may be put back that is older than one that is just being posted: that
- * one may be inserted so long after its id was made.
- */
-const INSERT_SECONDS_MAX = 15
 
 export type Unknowable = 'wait' | 'send' | 'skip'
 
@@ -189,6 +184,7 @@ export async function reconcile ({ db, collection, kafka, topic, known, origin, 
     // An id from the future would hide from the lag what comes after it.
     const newest = [last, known.orderId ?? ''].sort()[1]!
     const orderId = newest < firstIdOf(at.t) ? newest : firstIdOf(at.t)
+    // What was deleted until now is not known, so any order may be put back that is older than one that is just being posted.
     const behind = {
       operationTime: { t: at.t, i: at.i + 1 }, ...(orderId === '' ? {} : { orderId }), removed: { ids: [], before: at.t - INSERT_SECONDS_MAX }, at: new Date().toISOString()
     }

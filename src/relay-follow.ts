@@ -12,7 +12,7 @@ import type { HeldOrders } from './held-orders.ts'
 import { withAdmin } from './kafka-admin.ts'
 import type { Logger } from './log.ts'
 import type { OrderDocument } from './models.ts'
-import { msOf } from './order-id.ts'
+import { AHEAD_SECONDS_MAX, msOf } from './order-id.ts'
 import { openOrderStream } from './order-stream.ts'
 import type { Publisher } from './publisher.ts'
 import { createReinsertions, type InsertedBatch } from './reinsertions.ts'
@@ -36,8 +36,6 @@ const IDLE_CHECKPOINT_MS = 60_000
 /** Partitions that were added, and a new max.message.bytes, are used within five minutes. */
 const LOOK_MS = 240_000
 const STRANGERS_MS = 60_000
-/** The newest published order says how far the relay is. One whose id is further ahead than this says nothing, as its clock was wrong. */
-const AHEAD_SECONDS = 60
 
 export interface FollowOptions {
   db: Db
@@ -125,7 +123,7 @@ export async function follow (options: FollowOptions): Promise<void> {
     const began = performance.now()
     const records = recordsOf(inserted, reportStranger)
     operationTime = reached ?? operationTime
-    for (const { key } of records) if (key > (orderId ?? '') && msOf(key) / 1000 <= operationTime!.t + AHEAD_SECONDS) orderId = key
+    for (const { key } of records) if (key > (orderId ?? '') && msOf(key) / 1000 <= operationTime!.t + AHEAD_SECONDS_MAX) orderId = key
     const removed = reinsertions.removed(operationTime)
     await publisher.commit(records, {
       token,

@@ -2,17 +2,13 @@ import { ObjectId, type Collection, type Db } from 'mongodb'
 import type { ClusterTime } from './change-event.ts'
 import { deadline } from './deadline.ts'
 import { writtenByUs, type OrderDocument } from './models.ts'
-import { firstIdOf } from './order-id.ts'
+import { AHEAD_SECONDS_MAX, firstIdOf, INSERT_SECONDS_MAX } from './order-id.ts'
 
 /** Beyond it the exact number says no more than that it is large, and counting would cost. */
 const COUNT_MAX = 100_000
 const MEASURE_MS_MAX = 2_000
 /** Two metrics ask at the same scrape. */
 const REUSE_MS = 1_000
-/** An order may be inserted so long after its id was made. */
-const INSERT_SECONDS_MAX = 15
-/** An id from further ahead is of a clock that is wrong, and says nothing about now. */
-const AHEAD_SECONDS = 60
 
 export interface RelayLag { events: number, seconds: number }
 
@@ -36,7 +32,7 @@ export function createRelayLag ({ db, collection, progress }: { db: Db, collecti
     const { orderId = firstIdOf(0), drained } = await progress()
     const surely = drained === undefined ? firstIdOf(0) : firstIdOf(drained.t - INSERT_SECONDS_MAX)
     const { operationTime } = await db.command({ ping: 1 }, deadline(MEASURE_MS_MAX))
-    const now = firstIdOf(operationTime.t + AHEAD_SECONDS)
+    const now = firstIdOf(operationTime.t + AHEAD_SECONDS_MAX)
     const behind = { _id: { $gt: new ObjectId(orderId > surely ? orderId : surely), $lt: new ObjectId(now) }, ...writtenByUs() }
     const [events, oldest] = await Promise.all([
       collection.countDocuments(behind, { limit: COUNT_MAX, ...deadline(MEASURE_MS_MAX) }),

@@ -36,7 +36,7 @@ type IsNews = (reason: string) => boolean
 /** Where a leadership goes on. */
 export interface Place {
   from: Checkpoint
-  /** `from` is as far as anything was published; a copy may be older than that. */
+  /** Nothing was published after `from`. A copy of a checkpoint may be older than the last transaction. */
   exact: boolean
   /** Why the orders since then have to be compared with the topic; undefined if the change stream can go on. */
   compare: string | undefined

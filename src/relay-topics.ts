@@ -17,8 +17,8 @@ export interface TopicLimits {
 /** For Kafka's admin, since Kafka 2.4 (KIP-464). */
 const BROKERS_DEFAULT = -1
 
-/** Creates what is missing: the topic and, with `checkpointTopic`, the relay's own. @returns the number of partitions of the event topic */
-export async function prepareTopics (admin: Admin, { topic, partitions, replicationFactor: wantedReplicas }: TopicSettings, checkpointTopic?: string): Promise<number> {
+/** Creates what is missing: the topic and, with `checkpointTopic`, the relay's own. */
+export async function prepareTopics (admin: Admin, { topic, partitions, replicationFactor: wantedReplicas }: TopicSettings, checkpointTopic?: string): Promise<void> {
   const replicationFactor = wantedReplicas === 0 ? BROKERS_DEFAULT : wantedReplicas
   const wanted: ITopicConfig[] = [{ topic, numPartitions: partitions, replicationFactor }]
   if (checkpointTopic !== undefined) {
@@ -33,10 +33,9 @@ export async function prepareTopics (admin: Admin, { topic, partitions, replicat
   const existing = new Set(await admin.listTopics())
   const missing = wanted.filter(({ topic }) => !existing.has(topic))
   if (missing.length > 0) await admin.createTopics({ topics: missing, waitForLeaders: true })
-  return await countPartitions(admin, topic)
 }
 
-async function countPartitions (admin: Admin, topic: string): Promise<number> {
+export async function countPartitions (admin: Admin, topic: string): Promise<number> {
   const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
   return topics[0]!.partitions.length
 }

@@ -20,7 +20,7 @@ import { createTerms } from './terms.ts'
 
 const COMPLAIN_MS = 60_000
 const TRANSACTION_MS = 15_000
-/** A transaction that was too slow for its deadline gets twice the time, and so on. Twice this is the time-out that Kafka is told. */
+/** A transaction that was too slow for its deadline gets twice the time, and so on. The time-out that Kafka gets is twice as long. */
 const TRANSACTION_MS_MAX = 60_000
 /** Nobody sets max.message.bytes lower. Below this something else must be wrong, and events are not to be set aside for it. */
 const BYTES_MAX_LEAST = 65_536

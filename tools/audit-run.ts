@@ -4,6 +4,7 @@ import type { Collection } from 'mongodb'
 import { deadline, within } from '../src/deadline.ts'
 import type { OrderDocument } from '../src/models.ts'
 import { withAdmin } from '../src/kafka-admin.ts'
+import { isOrderId, msOf } from '../src/order-id.ts'
 import { createPartitionOf } from '../src/partition.ts'
 import { identifyTopic } from '../src/topic-identity.ts'
 import { readRanges, topicRanges, type PartitionRange } from '../src/topic-reader.ts'
@@ -13,7 +14,7 @@ import { CannotRun } from './cannot-run.ts'
 import { SLICE_IDS_MAX } from './id-table.ts'
 import { ordersAhead, relayProgress, type RelayProgress } from './relay-progress.ts'
 import { openRepair } from './repair.ts'
-import { createdMs, rangeFilter, storedOrders, timeFrom, type Range } from './stored-orders.ts'
+import { rangeFilter, storedOrders, timeFrom, type Range } from './stored-orders.ts'
 import type { Tool, Workshop } from './tool.ts'
 
 /*
@@ -107,10 +108,10 @@ async function readSlice (part: Slice, { kafka, db, collection, settings, progre
 
 /** Why an order has no event. */
 function why (id: string, pending: boolean, { now, graceMs, progress, retention }: { now: number, graceMs: number, progress: RelayProgress, retention: Retention }): Kind {
-  if (createdMs(id) > now - graceMs) return 'young'
+  if (msOf(id) > now - graceMs) return 'young'
   if (pending || progress.held.oversized.has(id)) return 'pending'
   if (progress.held.unknowable.has(id)) return 'unknowable'
-  if (progress.origin !== undefined && createdMs(id) < progress.origin.t * 1000) return 'beforeTopic'
+  if (progress.origin !== undefined && msOf(id) < progress.origin.t * 1000) return 'beforeTopic'
   return retention.mayHaveRemoved(id) ? 'unknowable' : 'missing'
 }
 
@@ -129,13 +130,13 @@ function createRetention (ranges: PartitionRange[], sinceMs: number, graceMs: nu
   let moved = false
   return {
     note (partition: number, key: string, ms: number): void {
-      if (/^[0-9a-f]{24}$/.test(key)) moved ||= partitionOf(key) !== partition
+      if (isOrderId(key)) moved ||= partitionOf(key) !== partition
       if (seen.has(partition)) return
       seen.add(partition)
       if (oldest[partition] === Infinity) oldest[partition] = ms
     },
     mayHaveRemoved (id: string): boolean {
-      return createdMs(id) <= sinceMs || createdMs(id) <= (moved ? Math.max(...oldest) : oldest[partitionOf(id)]!) + graceMs
+      return msOf(id) <= sinceMs || msOf(id) <= (moved ? Math.max(...oldest) : oldest[partitionOf(id)]!) + graceMs
     }
   }
 }

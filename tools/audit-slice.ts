@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { KafkaMessage } from 'kafkajs'
 import type { Document } from 'mongodb'
 import { receive } from '../src/received-event.ts'
+import { isOrderId } from '../src/order-id.ts'
 import { isOrderDocument, serializeOrder, toOrder } from '../src/models.ts'
 import type { Order } from '../schemas/order.ts'
 import { createIdTable, DIFFERS, INVALID, LEGACY, PENDING, REPLAYED, sliceOf, STORED, TOLD, TOLD_TWICE } from './id-table.ts'
@@ -61,7 +62,7 @@ export function createSlice ({ slice, slices, ids, range, report }: SliceOptions
 
     /** The relay has yet to come to it. */
     notePending (id: string): void {
-      if (/^[0-9a-f]{24}$/.test(id)) table.addIfKnown(id, PENDING)
+      if (isOrderId(id)) table.addIfKnown(id, PENDING)
     },
 
     get hasUntold (): boolean { return untold > 0 },
@@ -81,7 +82,7 @@ export function createSlice ({ slice, slices, ids, range, report }: SliceOptions
 
   /** An order that an invalid record names is not missing: to send its event would be a second one for whoever could read the first. */
   function noteInvalid (message: KafkaMessage, reason: string): void {
-    const named = [message.key, message.headers?.ce_id].map(String).filter((id) => /^[0-9a-f]{24}$/.test(id))
+    const named = [message.key, message.headers?.ce_id].map(String).filter(isOrderId)
     for (const id of new Set(named)) if (isMine(id)) table.add(id, INVALID)
     // Without an id it belongs to no slice and no time.
     if (named[0] === undefined ? slice === 0 : isMine(named[0])) report.add('invalid', reason)

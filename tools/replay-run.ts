@@ -8,7 +8,7 @@ import { PARTITION_BYTES_MAX, sizeOf } from '../src/event-packing.ts'
 import { assertWritten } from '../src/kafka.ts'
 import { isOrderDocument, toRecord, writtenByUs } from '../src/models.ts'
 import { createPartitionOf } from '../src/partition.ts'
-import { prepareTopics } from '../src/relay-topics.ts'
+import { countPartitions, prepareTopics } from '../src/relay-topics.ts'
 import { CannotRun } from './cannot-run.ts'
 import { storedOrders, timeFrom, type Range } from './stored-orders.ts'
 import type { Tool } from './tool.ts'
@@ -49,8 +49,10 @@ export const replay: Tool<ReplayOptions> = {
 
   async run ({ user, to, rate, after, ...range }, { settings, kafka, collection, print, progress, signal }) {
     if (to === checkpointTopicOf(settings.KAFKA_TOPIC)) throw new CannotRun(`${to} is the relay's own topic`)
-    const partitions = await withAdmin(kafka, 'Kafka\'s answer about the topic', (admin) =>
-      prepareTopics(admin, { topic: to, partitions: settings.KAFKA_TOPIC_PARTITIONS, replicationFactor: settings.KAFKA_TOPIC_REPLICATION }))
+    const partitions = await withAdmin(kafka, 'Kafka\'s answer about the topic', async (admin) => {
+      await prepareTopics(admin, { topic: to, partitions: settings.KAFKA_TOPIC_PARTITIONS, replicationFactor: settings.KAFKA_TOPIC_REPLICATION })
+      return await countPartitions(admin, to)
+    })
     const partitionOf = createPartitionOf(partitions)
     const producer = kafka.producer({ maxInFlightRequests: 1, allowAutoTopicCreation: false, createPartitioner: Partitioners.DefaultPartitioner })
     const batchMax = Math.min(BATCH_RECORDS_MAX, Math.max(1, Math.floor(rate / SENDS_PER_SECOND)))

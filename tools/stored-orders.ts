@@ -1,6 +1,7 @@
 import { ObjectId, type Collection, type Document, type Filter } from 'mongodb'
 import { deadline } from '../src/deadline.ts'
 import { ANY_OBJECT_ID, type OrderDocument } from '../src/models.ts'
+import { firstIdOf, msOf } from '../src/order-id.ts'
 
 /** Orders by the time in their ids, which is that of their making, to the second: from `since` until before `until`. */
 export interface Range { since?: Date | undefined, until?: Date | undefined }
@@ -18,22 +19,18 @@ export function timeFrom (name: string, text: string | undefined): Date | undefi
   return new Date(Math.floor(ms / 1000) * 1000)
 }
 
-export function createdMs (id: string): number {
-  return Number.parseInt(id.slice(0, 8), 16) * 1000
-}
-
 export function inRange (id: string, { since, until }: Range): boolean {
-  const ms = createdMs(id)
+  const ms = msOf(id)
   return (since === undefined || ms >= since.getTime()) && (until === undefined || ms < until.getTime())
 }
 
 export function rangeFilter ({ since, until }: Range): { $gte: ObjectId, $lte: ObjectId } | { $gte: ObjectId, $lt: ObjectId } {
-  const $gte = since === undefined ? ANY_OBJECT_ID.$gte : firstIdOf(since)
-  return until === undefined ? { $gte, $lte: ANY_OBJECT_ID.$lte } : { $gte, $lt: firstIdOf(until) }
+  const $gte = since === undefined ? ANY_OBJECT_ID.$gte : firstObjectIdOf(since)
+  return until === undefined ? { $gte, $lte: ANY_OBJECT_ID.$lte } : { $gte, $lt: firstObjectIdOf(until) }
 }
 
-function firstIdOf (time: Date): ObjectId {
-  return new ObjectId(Math.floor(time.getTime() / 1000).toString(16).padStart(8, '0') + '0'.repeat(16))
+function firstObjectIdOf (time: Date): ObjectId {
+  return new ObjectId(firstIdOf(time.getTime() / 1000))
 }
 
 /**

@@ -77,7 +77,7 @@ async function run (bench: Bench): Promise<void> {
   await verifyOrders(bench, load.created, { mongoUrl: urls.mongo!, brokers: brokers.url })
 }
 
-/** @returns ms from the 201 to the event of each order that was posted meanwhile and is told by now */
+/** @returns ms from the 201 to the event of each order that was posted meanwhile and is published by now */
 async function measureLag (load: PacedOrders, { seenAt }: Follower): Promise<number[]> {
   const from = performance.now()
   await delay(LAG_MS)

@@ -25,7 +25,7 @@ export async function startBrokers (dir: string, count: number, sessions: KafkaS
   return {
     all,
     url,
-    /** What a service has to be told about them. */
+    /** The settings that a service needs for them. */
     settings: (count === 1 ? {} : { KAFKA_TOPIC_REPLICATION: String(count) }) as Settings,
     /** The one that leads most partitions of the events. */
     async leading (): Promise<Part> {
