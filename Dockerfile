@@ -19,7 +19,7 @@ RUN npm ci --omit=dev --ignore-scripts && npm cache clean --force
 
 FROM node:24.21.0-bookworm-slim
 LABEL org.opencontainers.image.title="order-service" \
-      org.opencontainers.image.description="Orders over HTTP: stored in MongoDB, cached in Redis, told to Kafka exactly once" \
+      org.opencontainers.image.description="Orders over HTTP: stored in MongoDB, cached in Redis, published to Kafka exactly once" \
       org.opencontainers.image.licenses="MIT"
 ENV NODE_ENV=production
 WORKDIR /app

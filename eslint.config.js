@@ -1,3 +1,10 @@
 import neostandard from 'neostandard'
 
-export default neostandard({ ts: true, ignores: ['dist', '.tap', '.local'] })
+export default [
+  ...neostandard({ ts: true, ignores: ['dist', '.tap', '.local'] }),
+  {
+    rules: {
+      '@stylistic/max-len': ['error', { code: 120, ignoreStrings: true, ignoreTemplateLiterals: true, ignoreRegExpLiterals: true, ignoreUrls: true }]
+    }
+  }
+]

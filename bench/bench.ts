@@ -1,8 +1,9 @@
 /**
- * `npm run bench [-- --quick] [-- --rounds N] [-- --seconds N] [-- --only NAME,NAME] [-- --write] [-- --before DIR]` measures this service beside others that
- * do the same, in turns, with the same MongoDB, Redis and Kafka, and says which of its targets it reaches. Everything is on this
- * machine and under `.local/bench`; `--write` also writes docs/bench.md and docs/bench.svg. With `--before` it is measured beside the build
- * in another checkout of it, without the others. Only ratios mean something elsewhere.
+ * `npm run bench [-- --quick] [-- --rounds N] [-- --seconds N] [-- --only NAME,NAME] [-- --write] [-- --before DIR]`
+ * measures this service next to others that do the same, in turns, with the same MongoDB, Redis and Kafka, and says
+ * which of its targets it reaches. Everything is on this machine and under `.local/bench`; `--write` also writes
+ * docs/records/benchmark.md and its .svg. With `--before` it is measured next to the build in another checkout of it,
+ * without the others. Only ratios mean something elsewhere.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
@@ -16,19 +17,36 @@ import type { Measurement } from './measure/measurement.ts'
 import { OPEN_LOOP, POSTS_256, POSTS_64 } from './measure/posts.ts'
 import { GET_COLD, GET_HOT, GET_UNIFORM, MIXED } from './measure/reads.ts'
 import { IDLE, START } from './measure/rest.ts'
-import { runRounds } from './measure/rounds.ts'
+import { runRounds, type Results } from './measure/rounds.ts'
 import { prepareStage } from './measure/stage.ts'
 import { optionsFrom, type Options } from './options.ts'
-import { endAll, endPartsIn } from './prove/parts.ts'
+import { endAll, endPartsIn } from './rig/parts.ts'
 import { chart } from './report/chart.ts'
 import { document } from './report/document.ts'
 import { tables, type Report } from './report/markdown.ts'
-import { medianOf, type Results } from './report/results.ts'
+import { medianOf } from './report/results.ts'
 
-const MEASUREMENTS: Measurement[] = [POSTS_64, POSTS_256, OPEN_LOOP, MIXED, GET_HOT, GET_UNIFORM, GET_COLD, LIST, LIST_MILLION, LAG, DRAIN, START, IDLE]
+const MEASUREMENTS: Measurement[] = [
+  POSTS_64,
+  POSTS_256,
+  OPEN_LOOP,
+  MIXED,
+  GET_HOT,
+  GET_UNIFORM,
+  GET_COLD,
+  LIST,
+  LIST_MILLION,
+  LAG,
+  DRAIN,
+  START,
+  IDLE
+]
 const DIR = resolve('.local', 'bench')
 const PARTS = join(DIR, 'parts')
-/** As long as V8 and Kafka's JVM take to compile most of what matters: POSTs grow by a tenth between the second and the tenth second. */
+/**
+ * As long as V8 and Kafka's JVM take to compile most of what matters: POSTs grow by a tenth between the second and the
+ * tenth second.
+ */
 const WARM_UP_SECONDS = 4
 const WARM_UP_SECONDS_QUICK = 1
 
@@ -81,24 +99,34 @@ async function measure (): Promise<void> {
       quick,
       measured: (measurement, contestant, figure) => medianOf(results, measurement, contestant, figure)
     })
-    failures = await runRounds(stage, { measurements, contestants, rounds, results, signal: interrupted.signal, onRun: (text) => console.log(text) })
+    failures = await runRounds(stage, {
+      measurements,
+      contestants,
+      rounds,
+      results,
+      signal: interrupted.signal,
+      onRun: (text) => console.log(text)
+    })
     await endAll()
     await rm(PARTS, { recursive: true, force: true })
   } catch (error) {
-    if (interrupted.signal.aborted) return await new Promise(() => {}) // until all that was started has ended, and this with it
+    // Until all that was started has ended, and this with it.
+    if (interrupted.signal.aborted) return await new Promise(() => {})
     failures.push((error as Error).message)
   }
 }
 
 function finish (): void {
-  header.push(`${((performance.now() - begun) / 60_000).toFixed(1)} minutes in all, ${failures.length === 0 ? 'nothing failed' : `FAILED: ${failures.join('; ')}`}`)
+  header.push(
+    `${((performance.now() - begun) / 60_000).toFixed(1)} minutes in all, ${failures.length === 0 ? 'nothing failed' : `FAILED: ${failures.join('; ')}`}`
+  )
   const report: Report = { results, measurements, contestants, header }
   const svg = chart(report)
   const text = document(report, svg !== undefined)
   mkdirSync(DIR, { recursive: true })
-  for (const dir of write ? [DIR, resolve('docs')] : [DIR]) {
-    writeFileSync(join(dir, 'bench.md'), text)
-    if (svg !== undefined) writeFileSync(join(dir, 'bench.svg'), svg)
+  for (const dir of write ? [DIR, resolve('docs', 'records')] : [DIR]) {
+    writeFileSync(join(dir, 'benchmark.md'), text)
+    if (svg !== undefined) writeFileSync(join(dir, 'benchmark.svg'), svg)
   }
   writeFileSync(join(DIR, 'results.json'), `${JSON.stringify({ header, failures, results }, null, 2)}\n`)
   console.log(`\n${tables(report)}\n\n${header.at(-1)}`)

@@ -35,20 +35,27 @@ export function optionsFrom (args: string[], all: Measurement[]): Options {
     quick,
     write,
     before: values.before,
-    measurements: values.only === undefined ? all.filter((measurement) => measurement.quick || !quick) : named(values.only.split(','), all)
+    measurements:
+      values.only === undefined
+        ? all.filter((measurement) => measurement.quick || !quick)
+        : named(values.only.split(','), all)
   }
 }
 
 function number (name: string, text: string, min: number, max: number): number {
   const value = Number(text)
-  if (!Number.isInteger(value) || value < min || value > max) throw new Error(`--${name} must be an integer from ${min} to ${max}`)
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new Error(`--${name} must be an integer from ${min} to ${max}`)
+  }
   return value
 }
 
 /** In the order in which they run, with those that they need. */
 function named (names: string[], all: Measurement[]): Measurement[] {
   const unknown = names.filter((name) => !all.some((measurement) => measurement.name === name))
-  if (unknown.length > 0) throw new Error(`There is no measurement ${unknown.join(', ')}: ${all.map(({ name }) => name).join(', ')}`)
+  if (unknown.length > 0) {
+    throw new Error(`There is no measurement ${unknown.join(', ')}: ${all.map(({ name }) => name).join(', ')}`)
+  }
   const needed = all.filter(({ name }) => names.includes(name)).flatMap(({ needs }) => needs ?? [])
   return all.filter(({ name }) => names.includes(name) || needed.includes(name))
 }

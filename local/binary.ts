@@ -4,7 +4,10 @@ interface BinarySearch {
   env: Env
   /** Paths, or names to look up on the PATH, the most explicit first. */
   candidates: (string | undefined)[]
-  /** Tried in turn when no candidate will do; each resolves to the path of what it found in the cache or fetched into it. */
+  /**
+   * Tried in turn when no candidate will do; each resolves to the path of what it found in the cache or fetched into
+   * it.
+   */
   sources: (() => Promise<string>)[]
   versionArgs: string[]
   /** Captures the major version. */
@@ -41,6 +44,8 @@ export async function findBinary (search: BinarySearch): Promise<Binary> {
 async function check (file: string, { env, versionArgs, versionPattern, versionMin }: BinarySearch): Promise<Binary> {
   const version = await run(file, versionArgs, { env, limitMs: VERSION_LIMIT_MS })
   const major = versionPattern.exec(version)?.[1]
-  if (!(Number(major) >= versionMin)) throw new Error(`${file} is of version ${major ?? 'unknown'}, not ${versionMin} or later`)
+  if (!(Number(major) >= versionMin)) {
+    throw new Error(`${file} is of version ${major ?? 'unknown'}, not ${versionMin} or later`)
+  }
   return { file, version }
 }

@@ -29,7 +29,10 @@ export interface LocalPartsOptions extends MongoOptions, KafkaOptions {
   dir: string
   parts?: PartName[]
   progress?: 'visible' | 'silent'
-  /** Where the search looks (MONGOD_BINARY, REDIS_SERVER_BINARY, KAFKA_HOME, JAVA_HOME, PATH, XDG_CACHE_HOME) and what the parts inherit. */
+  /**
+   * Where the search looks (MONGOD_BINARY, REDIS_SERVER_BINARY, KAFKA_HOME, JAVA_HOME, PATH, XDG_CACHE_HOME) and what
+   * the parts inherit.
+   */
   env?: Env
   /** Begins with empty data. */
   fresh?: boolean
@@ -39,9 +42,15 @@ const ALL: PartName[] = ['mongo', 'redis', 'kafka']
 
 /**
  * Starts the real MongoDB, Redis and Kafka for development and tests, fetching them once if they aren't there.
- * Throws when another living process runs parts in `dir`; a part that can't be had is told in `missing`.
+ * Throws when another living process runs parts in `dir`; a part that can't be had is named in `missing`.
  */
-export async function startLocalParts ({ parts: names = ALL, progress = 'visible', env = process.env, fresh = false, ...options }: LocalPartsOptions): Promise<LocalParts> {
+export async function startLocalParts ({
+  parts: names = ALL,
+  progress = 'visible',
+  env = process.env,
+  fresh = false,
+  ...options
+}: LocalPartsOptions): Promise<LocalParts> {
   const dir = resolve(options.dir)
   const disown = ownDir(dir)
   const parts: LocalParts['parts'] = {}
@@ -49,12 +58,22 @@ export async function startLocalParts ({ parts: names = ALL, progress = 'visible
   const missing: LocalParts['missing'] = []
   const stopListening = exitOnSignal()
   try {
-    await runJobs(names.map((name) => ({ name, run: (fetching) => start(name, fetching) })), progress)
+    await runJobs(
+      names.map((name) => ({ name, run: (fetching) => start(name, fetching) })),
+      progress
+    )
   } finally {
     stopListening()
   }
   let stopped: Promise<void> | undefined
-  return { urls, missing, parts, stop: () => { return (stopped ??= stop()) } }
+  return {
+    urls,
+    missing,
+    parts,
+    stop: () => {
+      return (stopped ??= stop())
+    }
+  }
 
   async function start (name: PartName, fetching: Fetching): Promise<string> {
     try {
@@ -75,9 +94,12 @@ export async function startLocalParts ({ parts: names = ALL, progress = 'visible
 
   async function recipe (name: PartName, partDir: string, fetching: Fetching): Promise<Recipe> {
     switch (name) {
-      case 'mongo': return mongoRecipe(partDir, (await findMongo(env, fetching)).file, env, options)
-      case 'redis': return redisRecipe(partDir, (await findRedis(env, fetching)).file, env)
-      case 'kafka': return kafkaRecipe(partDir, await findKafka(env, fetching), env, options)
+      case 'mongo':
+        return mongoRecipe(partDir, (await findMongo(env, fetching)).file, env, options)
+      case 'redis':
+        return redisRecipe(partDir, (await findRedis(env, fetching)).file, env)
+      case 'kafka':
+        return kafkaRecipe(partDir, await findKafka(env, fetching), env, options)
     }
   }
 
@@ -94,8 +116,8 @@ export async function startLocalParts ({ parts: names = ALL, progress = 'visible
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /**
- * A signal that nobody listens for ends Node without its `exit` event, and what was started until then would be left behind.
- * So listen during the start, which may be a long download; whoever listens by himself is left to decide.
+ * A signal that nobody listens for ends Node without its `exit` event, and what was started until then would be left
+ * behind. So listen during the start, which may be a long download; whoever listens by himself is left to decide.
  */
 function exitOnSignal (): () => void {
   const exit = (signal: NodeJS.Signals) => process.exit(128 + constants.signals[signal])

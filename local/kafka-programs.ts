@@ -26,7 +26,9 @@ export async function findKafka (env: Env, fetching: Fetching): Promise<KafkaPro
     const libs = await findLibs(java.file, env, fetching)
     return { java: java.file, libs, classes: await archiveClasses(java, libs, env, fetching) }
   } catch (error) {
-    throw new Error(`no Kafka, and none could be fetched (${(error as Error).message}): install Maven and Java ${JAVA_VERSION_MIN} or later, set KAFKA_HOME to the folder of a Kafka ${MAJOR_VERSION_MIN}, or set KAFKA_BROKERS`)
+    throw new Error(
+      `no Kafka, and none could be fetched (${(error as Error).message}): install Maven and Java ${JAVA_VERSION_MIN} or later, set KAFKA_HOME to the folder of a Kafka ${MAJOR_VERSION_MIN}, or set KAFKA_BROKERS`
+    )
   }
 }
 
@@ -39,9 +41,14 @@ async function findLibs (java: string, env: Env, fetching: Fetching): Promise<st
   const folder = await cachedFolder(`kafka-${VERSION}`, env, async (into) => {
     fetching.begin(fetchTitle(`Kafka ${VERSION}`, FETCH_MB))
     await writeFile(join(into, 'pom.xml'), POM)
-    // Maven runs on the same Java: the only one that is there may be the fetched one, and JAVA_HOME may name one that won't do.
+    // Maven runs on the same Java: the only one that is there may be the fetched one, and JAVA_HOME may name one that
+    // won't do.
     const mavenEnv = { ...env, JAVA_HOME: isAbsolute(java) ? dirname(dirname(java)) : undefined }
-    await run('mvn', ['-B', '-Dstyle.color=never', COPY_DEPENDENCIES, '-DincludeScope=runtime', '-DoutputDirectory=libs'], { env: mavenEnv, cwd: into, limitMs: FETCH_LIMIT_MS, onLine: fetching.line })
+    await run(
+      'mvn',
+      ['-B', '-Dstyle.color=never', COPY_DEPENDENCIES, '-DincludeScope=runtime', '-DoutputDirectory=libs'],
+      { env: mavenEnv, cwd: into, limitMs: FETCH_LIMIT_MS, onLine: fetching.line }
+    )
     await rm(join(into, 'pom.xml'))
   })
   return join(folder, 'libs')
@@ -53,7 +60,8 @@ const ARCHIVE_POLL_MS = 50
 
 /**
  * Nearly half of Kafka's start is the JVM loading 8,000 classes from jars. An archive of them, which a first run writes
- * when it ends, brings the start from 1.9 s to 1.1 s. It fits one Java and one set of jars; the JVM ignores one that doesn't.
+ * when it ends, brings the start from 1.9 s to 1.1 s. It fits one Java and one set of jars; the JVM ignores one that
+ * doesn't.
  */
 async function archiveClasses (java: Binary, libs: string, env: Env, fetching: Fetching): Promise<string> {
   const fits = createHash('sha256').update(java.version).update(libs).digest('hex').slice(0, 12)
@@ -63,7 +71,9 @@ async function archiveClasses (java: Binary, libs: string, env: Env, fetching: F
     const archive = join(dir, 'classes.jsa')
     await mkdir(dir)
     try {
-      const part = await startPart(kafkaRecipe(dir, { java: java.file, libs }, env, { jvmArgs: [`-XX:ArchiveClassesAtExit=${archive}`] }))
+      const part = await startPart(
+        kafkaRecipe(dir, { java: java.file, libs }, env, { jvmArgs: [`-XX:ArchiveClassesAtExit=${archive}`] })
+      )
       signal(part.pid, 'SIGTERM')
       for (const end = Date.now() + ARCHIVE_LIMIT_MS; !part.exited && Date.now() < end;) await sleep(ARCHIVE_POLL_MS)
       await part.stop()

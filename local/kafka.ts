@@ -2,7 +2,14 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import kafkajs from 'kafkajs'
-import { type KafkaNode, type KafkaSessions, type KafkaUser, LOG4J_PROPERTIES, serverProperties } from './kafka-config.ts'
+import '../src/kafkajs/request-timer.ts'
+import {
+  type KafkaNode,
+  type KafkaSessions,
+  type KafkaUser,
+  LOG4J_PROPERTIES,
+  serverProperties
+} from './kafka-config.ts'
 import type { Recipe } from './part.ts'
 import { type Env, run } from './run.ts'
 
@@ -35,36 +42,63 @@ export interface KafkaMembership {
 
 /** @param membership of a broker that is not the only one */
 export function kafkaRecipe (
-  dir: string, { java, libs, classes }: KafkaPrograms, env: Env, { kafkaUser, jvmArgs = [] }: KafkaOptions = {}, membership?: KafkaMembership
+  dir: string,
+  { java, libs, classes }: KafkaPrograms,
+  env: Env,
+  { kafkaUser, jvmArgs = [] }: KafkaOptions = {},
+  membership?: KafkaMembership
 ): Recipe {
   const data = join(dir, 'data')
   const metaFile = join(data, 'meta.properties')
-  const configFile = join(dir, 'server.properties')
-  const log4jFile = join(dir, 'log4j2.properties')
-  const javaArgs = ['-XX:+UseSerialGC', '-XX:-UsePerfData', '-cp', join(libs, '*'), `-Dlog4j2.configurationFile=${log4jFile}`]
+  // Both are named from within the folder, as a comma, a colon or a backslash in its name means something else to Kafka
+  // or Java.
+  const [configFile, log4jFile] = ['server.properties', 'log4j2.properties']
+  const javaArgs = [
+    '-XX:+UseSerialGC',
+    '-XX:-UsePerfData',
+    '-cp',
+    join(libs, '*'),
+    `-Dlog4j2.configurationFile=${log4jFile}`
+  ]
   if (classes && existsSync(classes)) javaArgs.unshift(`-XX:SharedArchiveFile=${classes}`)
+  // Otherwise Java reads the names of files by the terminal's locale, and finds none with a letter beyond ASCII.
+  const javaEnv = { ...env, LC_ALL: 'C.UTF-8' }
   return {
     name: 'kafka',
     dir,
-    env,
+    env: javaEnv,
     preferredPorts: [PREFERRED_PORT, PREFERRED_CONTROLLER_PORT],
     ...(membership === undefined ? {} : { ports: [membership.node.port, membership.node.controllerPort] }),
     url: (port) => `127.0.0.1:${port}`,
     async command ([port, controllerPort]) {
       mkdirSync(data, { recursive: true })
-      writeFileSync(log4jFile, LOG4J_PROPERTIES)
+      writeFileSync(join(dir, log4jFile), LOG4J_PROPERTIES)
       const node = membership?.node ?? { id: 1, port: port!, controllerPort: controllerPort! }
-      writeFileSync(configFile, serverProperties(data, node, { ...membership, user: kafkaUser }))
+      writeFileSync(join(dir, configFile), serverProperties('data', node, { ...membership, user: kafkaUser }))
       if (!existsSync(metaFile)) {
-        await run(java, [...javaArgs, 'kafka.tools.StorageTool', 'format', '-t', membership?.clusterId ?? newClusterId(), '-c', configFile, '--ignore-formatted'], { env, limitMs: FORMAT_LIMIT_MS })
+        await run(
+          java,
+          [
+            ...javaArgs,
+            'kafka.tools.StorageTool',
+            'format',
+            '-t',
+            membership?.clusterId ?? newClusterId(),
+            '-c',
+            configFile,
+            '--ignore-formatted'
+          ],
+          { env: javaEnv, cwd: dir, limitMs: FORMAT_LIMIT_MS }
+        )
       }
       return { file: java, args: ['-Xms256m', '-Xmx768m', ...jvmArgs, ...javaArgs, 'kafka.Kafka', configFile] }
     },
     async ready (_pid, [port]) {
       const { clusterId, brokers } = await describeCluster(port!, kafkaUser)
-      const known = membership === undefined ? brokers.length === 1 : brokers.some(({ nodeId }) => nodeId === membership.node.id)
+      const known =
+        membership === undefined ? brokers.length === 1 : brokers.some(({ nodeId }) => nodeId === membership.node.id)
       return known && clusterId === /^cluster\.id=(.*)$/m.exec(readFileSync(metaFile, 'utf8'))?.[1]
-    },
+    }
   }
 }
 

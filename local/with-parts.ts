@@ -1,7 +1,11 @@
-/** `node dist/local/with-parts.js CMD ARGS…` runs a command beside real, empty MongoDB, Redis and Kafka, and ends with its exit code. */
+/**
+ * `node dist/local/with-parts.js CMD ARGS…` runs a command beside real, empty MongoDB, Redis and Kafka, and ends with
+ * its exit code.
+ */
 import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { constants } from 'node:os'
-import { delimiter, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { startLocalParts } from './index.ts'
 
 const [command, ...args] = process.argv.slice(2)
@@ -20,7 +24,11 @@ try {
 async function runWithParts (command: string, args: string[]): Promise<number> {
   const local = await startLocalParts({ dir: join('.local', 'test'), fresh: true })
   try {
-    if (local.missing.length > 0) throw new Error(`${command} was not run: it needs ${local.missing.map(({ part }) => part).join(' and ')} too (reasons above)`)
+    if (local.missing.length > 0) {
+      throw new Error(
+        `${command} was not run: it needs ${local.missing.map(({ part }) => part).join(' and ')} too (reasons above)`
+      )
+    }
     return await run(command, args, {
       LOCAL_MONGO_URL: local.urls.mongo,
       LOCAL_REDIS_URL: local.urls.redis,
@@ -34,12 +42,14 @@ async function runWithParts (command: string, args: string[]): Promise<number> {
 }
 
 function run (command: string, args: string[], urls: NodeJS.ProcessEnv): Promise<number> {
-  const path = [resolve('node_modules', '.bin'), process.env.PATH].filter(Boolean).join(delimiter)
-  const child = spawn(command, args, { stdio: 'inherit', env: { ...process.env, ...urls, PATH: path } })
+  const ours = resolve('node_modules', '.bin', command) // not by the PATH, of which a folder with a colon in its name can't be a part
+  const child = spawn(existsSync(ours) ? ours : command, args, { stdio: 'inherit', env: { ...process.env, ...urls } })
   process.on('SIGTERM', () => child.kill('SIGTERM'))
   // These two a terminal sends to the command as well; a second one would make many a command skip its cleaning up.
   for (const signal of ['SIGINT', 'SIGHUP'] as const) {
-    process.on(signal, () => { if (!process.stdin.isTTY) child.kill(signal) })
+    process.on(signal, () => {
+      if (!process.stdin.isTTY) child.kill(signal)
+    })
   }
   return new Promise((resolve, reject) => {
     child.once('error', reject)

@@ -1,14 +1,30 @@
 import fp from 'fastify-plugin'
 import type { Kafka } from 'kafkajs'
-import { createKafka, kafkaSettings } from '../src/kafka-client.ts'
+import { openOrderEventsProducer, type OpenOrderEventsProducer } from '../src/kafka.ts'
+import { createKafka, kafkaSettings } from '../src/kafka/client.ts'
 
-declare module 'fastify' {
-  interface FastifyInstance { kafka: Kafka | undefined }
+/** Where events go. */
+export interface OrderEvents {
+  kafka: Kafka
+  /**
+   * Opens the transactional producer of order events and shuts out whichever was open before, also in another process.
+   * So it is up to the relay that leads to open it, see src/relay/start.ts.
+   */
+  openProducer: OpenOrderEventsProducer
 }
 
-/** The Kafka client. It connects nowhere by itself: its transactional producer is opened by the relay that leads, see src/relay.ts. */
+declare module 'fastify' {
+  interface FastifyInstance { orderEvents: OrderEvents | undefined }
+}
+
+/** Kafka: the producer of order events. It connects nowhere before it is opened. */
 export default fp(async (app) => {
-  app.decorate('kafka', undefined)
-  if (app.settings.KAFKA_BROKERS === 'off') return
-  app.kafka = createKafka({ ...kafkaSettings(app.settings), clientId: 'order-service', log: app.log })
+  const { log, settings } = app
+  app.decorate('orderEvents', undefined)
+  if (settings.KAFKA_BROKERS === 'off') return
+  const kafka = createKafka({ ...kafkaSettings(settings), clientId: 'order-service', log })
+  app.orderEvents = {
+    kafka,
+    openProducer: (options) => openOrderEventsProducer({ kafka, topic: settings.KAFKA_TOPIC, ...options })
+  }
 }, { name: 'kafka', dependencies: ['settings', 'local-parts'] })

@@ -1,7 +1,10 @@
 import fp from 'fastify-plugin'
 import { StartupError } from '../src/errors.ts'
 
-/** With no URL for a part, a real one is started on this machine, for development. They end after everything that uses them. */
+/**
+ * With no URL for a part, a real one is started on this machine, for development. They end after everything that uses
+ * them.
+ */
 export default fp(async (app) => {
   const { settings } = app
   const parts = [
@@ -19,7 +22,10 @@ export default fp(async (app) => {
 
   for (const { part, reason } of local.missing) {
     if (part === 'mongo') throw new StartupError(reason)
-    app.log.warn({ part, reason }, part === 'redis' ? 'there is no Redis: reads are slower' : 'there is no Kafka: events wait in MongoDB')
+    app.log.warn(
+      { part, reason },
+      part === 'redis' ? 'there is no Redis: reads are slower' : 'there is no Kafka: events wait in MongoDB'
+    )
   }
   if (local.urls.mongo !== undefined) settings.MONGO_URL = local.urls.mongo
   if (parts.includes('redis')) settings.REDIS_URL = local.urls.redis ?? 'off'
@@ -31,6 +37,9 @@ async function loadLauncher () {
     return await import('../local/index.ts')
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw cause
-    throw new StartupError('local parts need the development packages: run `npm ci`, or set MONGO_URL, REDIS_URL and KAFKA_BROKERS', { cause })
+    throw new StartupError(
+      'local parts need the development packages: run `npm ci`, or set MONGO_URL, REDIS_URL and KAFKA_BROKERS',
+      { cause }
+    )
   }
 }

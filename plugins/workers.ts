@@ -2,9 +2,9 @@ import { fileURLToPath } from 'node:url'
 import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
 import type { Readiness } from '../schemas/readiness.ts'
-import { combineReadiness } from '../src/readiness.ts'
-import { createWorkersMetrics } from '../src/workers-metrics.ts'
-import { createWorkers, type Workers } from '../src/workers.ts'
+import { combineReadiness, SERVICE_READY } from '../src/process/readiness.ts'
+import { createWorkersMetrics } from '../src/workers/metrics.ts'
+import { createWorkers, type Workers } from '../src/workers/supervisor.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -16,19 +16,23 @@ declare module 'fastify' {
 }
 
 const WORKER = fileURLToPath(new URL('../src/worker.js', import.meta.url))
-/** Of CLOSE_DELAY_MS. The rest is for killing who is late, and for the local parts. */
+/** Of CLOSE_DELAY_MS. The rest is for killing workers that are late, and for the local parts. */
 const CLOSE_SHARE = 0.9
-/** Longer than a worker waits for MongoDB at either. */
-const METRICS_MS_MAX = 4_000
-const READINESS_MS_MAX = 2_000
+/** Longer than a worker waits for MongoDB at either. Prometheus gives a scrape up after some seconds. */
+const METRICS_MS_MAX = 2_000
+const READINESS_MS_MAX = 1_500
 
-/** The workers, and what they tell of themselves, as one service. The primary itself serves no orders. */
+/** The workers, and what they report, as one service. The primary itself serves no orders. */
 export default fp(async (app) => {
   const { settings, log } = app
-  const merged = createWorkersMetrics()
+  const merged = createWorkersMetrics(SERVICE_READY.name)
   const register = new Registry()
   collectDefaultMetrics({ register })
-  const restarts = new Counter({ name: 'service_worker_ends_total', help: 'workers that ended and were not told to', registers: [register] })
+  const restarts = new Counter({
+    name: 'service_worker_ends_total',
+    help: 'workers that ended without being asked to',
+    registers: [register]
+  })
 
   const workers = createWorkers({
     exec: WORKER,
@@ -46,15 +50,19 @@ export default fp(async (app) => {
 
   const readiness = async (): Promise<Readiness> =>
     combineReadiness([...(await workers.ask('readiness', READINESS_MS_MAX)).values()], workers.count, app.closing)
-  const ready = new Gauge({ name: 'service_workers_ready', help: 'workers that can serve requests', registers: [register] })
-  // The workers tell it too; this one is there when none of them is.
-  new Gauge({ name: 'service_ready', help: '1 while /readyz says ready', registers: [register], aggregator: 'max' }).set(0)
+  const ready = new Gauge({
+    name: 'service_workers_ready',
+    help: 'workers that can serve requests',
+    registers: [register]
+  })
+  const serviceReady = new Gauge({ ...SERVICE_READY, registers: [register] })
   app.decorate('workersOperations', {
     readiness,
     async metrics () {
-      ready.set((await readiness()).workers!.ready)
-      const primary = await register.getMetricsAsJSON()
-      return await merged.merge(primary, await workers.ask('metrics', METRICS_MS_MAX))
+      const [now, answers] = await Promise.all([readiness(), workers.ask('metrics', METRICS_MS_MAX)])
+      ready.set(now.workers!.ready)
+      serviceReady.set(now.status === 'ready' ? 1 : 0)
+      return await merged.merge(await register.getMetricsAsJSON(), answers)
     }
   })
 }, { name: 'workers', dependencies: ['http', 'settings', 'local-parts'] })

@@ -1,12 +1,20 @@
 import { isUtf8 } from 'node:buffer'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { ContentEncodingUnsupported, IdempotencyKeyMalformed, IdempotencyKeyRepeated, NotUtf8, UserIdConflict, UserIdRepeated } from '../src/errors.ts'
+import {
+  ContentEncodingUnsupported,
+  IdempotencyKeyMalformed,
+  IdempotencyKeyRepeated,
+  NotUtf8,
+  UserIdConflict,
+  UserIdRepeated
+} from '../src/errors.ts'
 
 type Done = (error?: Error) => void
 
 /** JSON in UTF-8 and nothing else: the default parsers take text too, and make U+FFFD of bytes that are no UTF-8. */
 export function acceptOnlyJson (app: FastifyInstance): void {
-  // As JSON makes own properties of `__proto__` and `constructor`, the schema refuses them like any other unknown field.
+  // As JSON makes own properties of `__proto__` and `constructor`, the schema refuses them like any other unknown
+  // field.
   const parseJson = app.getDefaultJsonParser('ignore', 'ignore')
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
@@ -20,8 +28,8 @@ export function refuseContentEncoding (request: FastifyRequest, _reply: FastifyR
 }
 
 /**
- * The gateway names the user in `x-user-id`: it stands in for a missing `userId`. The value is put where the schema of the body,
- * or of the headers, then checks it.
+ * The gateway names the user in `x-user-id`: it stands in for a missing `userId`. The value is put where the schema of
+ * the body, or of the headers, then checks it.
  */
 export function takeUserIdFromHeader (request: FastifyRequest, _reply: FastifyReply, done: Done): void {
   const header = request.headers['x-user-id']

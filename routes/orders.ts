@@ -1,10 +1,16 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { NewOrderHeadersSchema, NewOrderSchema, OrderListSchema, OrderParamsSchema, OrderSchema } from '../schemas/order.ts'
+import {
+  NewOrderHeadersSchema,
+  NewOrderSchema,
+  OrderListSchema,
+  OrderParamsSchema,
+  OrderSchema
+} from '../schemas/order.ts'
 import { ProblemSchema } from '../schemas/problem.ts'
 import { OrderNotFound } from '../src/errors.ts'
-import type { OrderJson } from '../src/order-json.ts'
+import type { OrderJson } from '../src/encoding/order-json.ts'
 import { traceparentOf } from '../src/traceparent.ts'
 import { refuseContentEncoding, takeUserIdFromHeader, unquoteIdempotencyKey } from './order-request.ts'
 
@@ -13,7 +19,7 @@ const problems = { '4xx': ProblemSchema, '5xx': ProblemSchema }
 
 /** The three routes. Orders come from the store as serialised bytes, already in the shape of their schemas. */
 const routes: FastifyPluginAsyncTypebox = async (app) => {
-  const { orders } = app
+  const { orders, reads, lists } = app
   const [prefix, suffix] = app.settings.RESPONSE_ENVELOPE === 'result' ? ['{"result":', '}'] : ['', '']
   const [before, after] = [Buffer.from(prefix), Buffer.from(suffix)]
 
@@ -30,15 +36,16 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     done(orders.refusal())
   }
 
-  // Without a route of its own HEAD would read all orders to throw them away. The method stands in a list as Fastify would else
-  // leave out /orders without its trailing slash (route() in its lib/route.js compares with 'HEAD' alone).
+  // Without a route of its own HEAD would read all orders to throw them away. The method stands in a list as Fastify
+  // would otherwise leave out /orders without its trailing slash (route() in its lib/route.js compares with 'HEAD'
+  // alone).
   app.route({ method: ['HEAD'], url: '/', handler: async (_request, reply) => reply.type(JSON_TYPE).send() })
 
   app.get('/', {
     exposeHeadRoute: false,
     schema: { response: { 200: OrderListSchema, ...problems } }
   }, async (_request, reply) => {
-    const chunks = await orders.list(prefix, suffix)
+    const chunks = await lists.open(prefix, suffix)
     return reply.type(JSON_TYPE).send(Readable.from(chunks, { objectMode: false }) as never)
   })
 
@@ -46,7 +53,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     schema: { params: OrderParamsSchema, response: { 200: OrderSchema, ...problems } }
   }, (request, reply) => {
     const id = request.params.id.toLowerCase()
-    const found = orders.find(id)
+    const found = reads.find(id)
     const answer = (json: OrderJson | undefined): void => {
       if (json === undefined) throw new OrderNotFound(id)
       sendOrder(reply, json)
@@ -59,7 +66,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     preValidation: [takeUserIdFromHeader, unquoteIdempotencyKey],
     schema: { headers: NewOrderHeadersSchema, body: NewOrderSchema, response: { 201: OrderSchema, ...problems } }
   }, async (request, reply) => {
-    const { id, json, replayed } = await orders.create(request.body, traceparentOf(request.headers.traceparent), request.headers['idempotency-key'])
+    const { id, json, replayed } = await orders.create(
+      request.body,
+      traceparentOf(request.headers.traceparent),
+      request.headers['idempotency-key']
+    )
     if (replayed) reply.header('idempotent-replayed', 'true')
     sendOrder(reply.code(201).header('location', `${app.prefix}/${id}`), json)
   })

@@ -3,12 +3,16 @@ import { Type, type Static } from '@sinclair/typebox'
 /** Code points in a user's or a product's id. */
 export const TEXT_CHARACTERS_MAX = 128
 // Not empty. A lone surrogate has no UTF-8 form: stored and read back it would be another string than the one that was
-// sent. A pattern alone says both, as it has to mean the same with the `u` flag, which Ajv sets, and without it, as TypeBox's own
-// checker reads it: that one also takes `maxLength` for UTF-16 units, where a character outside the BMP counts twice.
+// sent. A pattern alone says both, as it has to mean the same with the `u` flag, which Ajv sets, and without it, as
+// TypeBox's own checker reads it: that one also takes `maxLength` for UTF-16 units, where a character outside the BMP
+// counts twice.
 const CHARACTERS = `^(?:[^\\ud800-\\udfff]|[\\ud800-\\udbff][\\udc00-\\udfff]){1,${TEXT_CHARACTERS_MAX}}$`
 
 /** Any text that a neighbour uses as an id. */
-const ForeignIdSchema = Type.String({ pattern: CHARACTERS, description: `1–${TEXT_CHARACTERS_MAX} characters (code points)` })
+const ForeignIdSchema = Type.String({
+  pattern: CHARACTERS,
+  description: `1–${TEXT_CHARACTERS_MAX} characters (code points)`
+})
 
 export const OrderLineSchema = Type.Object({
   _id: ForeignIdSchema,
@@ -24,7 +28,9 @@ export const NewOrderSchema = Type.Object({
 }, { additionalProperties: false })
 export type NewOrder = Static<typeof NewOrderSchema>
 
-/** An order as every reader sees it, over HTTP and in the event. The order of the properties is the order on the wire. */
+/**
+ * An order as every reader sees it, over HTTP and in the event. The order of the properties is the order on the wire.
+ */
 export const OrderSchema = Type.Object({
   _id: Type.String({ pattern: '^[0-9a-f]{24}$' }),
   userId: ForeignIdSchema,
@@ -40,7 +46,7 @@ export const OrderParamsSchema = Type.Object({
   id: Type.String({ pattern: '^[0-9a-fA-F]{24}$', description: 'an order id: 24 hex digits, either case' })
 })
 
-/** Decoded: `x-user-id`, the gateway's way to say who buys, and `idempotency-key`. */
+/** Decoded: `x-user-id`, by which a gateway names the buyer, and `idempotency-key`. */
 export const NewOrderHeadersSchema = Type.Object({
   'x-user-id': Type.Optional(ForeignIdSchema),
   'idempotency-key': Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: 'without its quotes' }))

@@ -15,7 +15,8 @@ export const ProblemSchema = Type.Object({
   title: Type.String(),
   status: Type.Integer(),
   detail: Type.String(),
-  instance: Type.String(),
+  /** Absent where no path was received. */
+  instance: Type.Optional(Type.String()),
   code: Type.String(),
   message: Type.String(),
   requestId: Type.String(),

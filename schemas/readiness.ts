@@ -1,6 +1,6 @@
 import { Type, type Static } from '@sinclair/typebox'
 
-/** What /readyz tells; with several workers it is about all of them. */
+/** What /readyz says; with several workers it is about all of them. */
 export const ReadinessSchema = Type.Object({
   status: Type.Union([Type.Literal('ready'), Type.Literal('unready')]),
   closing: Type.Boolean(),

@@ -5,8 +5,10 @@ import localParts from '../plugins/local-parts.ts'
 import metrics from '../plugins/metrics.ts'
 import mongo from '../plugins/mongo.ts'
 import orders from '../plugins/orders.ts'
+import origin from '../plugins/origin.ts'
 import pressure from '../plugins/pressure.ts'
 import problems from '../plugins/problems.ts'
+import reads from '../plugins/reads.ts'
 import redis from '../plugins/redis.ts'
 import relay from '../plugins/relay.ts'
 import settings, { type SettingsOptions } from '../plugins/settings.ts'
@@ -14,15 +16,20 @@ import { acceptOnlyJson } from '../routes/order-request.ts'
 import operationRoutes from '../routes/operations.ts'
 import orderRoutes from '../routes/orders.ts'
 import type { Settings } from '../schemas/settings.ts'
-import { describeReadiness } from './readiness.ts'
+import { logOptions } from './runtime/logger.ts'
+import { describeReadiness } from './process/readiness.ts'
+import { starting, type Operations } from './process/operations.ts'
 
 export interface Service { api: FastifyInstance, operations: FastifyInstance }
 
 export interface ServiceOptions extends SettingsOptions { logger?: FastifyServerOptions['logger'] }
 
-/** The settings by themselves, to know what to create. @throws StartupError with one line that says what would be right */
+/**
+ * The settings by themselves, to know what to create.
+ * @throws StartupError with one line that says what would be right
+ */
 export async function readSettings (options: SettingsOptions): Promise<Settings> {
-  const app = fastify({ logger: false })
+  const app = fastify({ logger: logOptions }) // what `.env` has that can't be meant is a warning
   app.register(settings, options)
   await app.ready()
   return app.settings
@@ -37,23 +44,31 @@ export function createService (options: ServiceOptions = {}): Service {
   const operations = fastify({ ...serverOptions, loggerInstance: api.log })
   operations.register(http)
   operations.register(problems)
-  operations.register(operationRoutes, { of: { metrics: () => api.metricsRegistry.metrics(), readiness: () => describeReadiness(api) } })
+  const listening: Operations = {
+    metrics: () => api.metricsRegistry.metrics(),
+    readiness: () => describeReadiness(api)
+  }
+  let current = starting
+  api.server.once('listening', () => { current = listening })
+  operations.register(operationRoutes, { of: () => current })
   return { api, operations }
 }
 
 /** What serves orders. The order is that of dependence; closing goes the other way round. */
 export function createApi ({ logger = true, ...options }: ServiceOptions = {}): FastifyInstance {
   // Local parts may have to be fetched first, which takes as long as it takes.
-  const api = fastify({ ...serverOptions, logger, pluginTimeout: 0 })
+  const api = fastify({ ...serverOptions, logger: logger === true ? logOptions : logger, pluginTimeout: 0 })
   api.register(http)
   api.register(problems)
   api.register(settings, options)
   api.register(localParts)
   api.register(mongo)
+  api.register(origin)
   api.register(redis)
   api.register(kafka)
   api.register(metrics)
   api.register(pressure)
+  api.register(reads)
   api.register(orders)
   api.register(relay)
   acceptOnlyJson(api)

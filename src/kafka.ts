@@ -1,44 +1,58 @@
-import { Partitioners, type Kafka, type KafkaMessage, type Message, type RecordMetadata } from 'kafkajs'
-import { within } from './deadline.ts'
-import { createConsumer } from './kafka-consumer.ts'
-import './kafkajs-aborted.ts' // also for a subscriber with a Kafka client of its own
-import { createPacker, MESSAGE_BYTES_MAX, type EventRecord } from './event-packing.ts'
-import { receive, type ReceivedOrderEvent } from './received-event.ts'
-import type { Written } from './topic-identity.ts'
+import { Partitioners, type Kafka, type KafkaMessage, type Message } from 'kafkajs'
+import { within } from './runtime/deadline.ts'
+import { createConsumer, whileAlive } from './kafka/consumer.ts'
+import { assertWritten } from './kafka/written.ts'
+import './kafkajs/aborted-records.ts' // also for a subscriber with a Kafka client of its own
+import { createPacker, MESSAGE_BYTES_MAX, type EventRecord } from './events/packing.ts'
+import { receive, type ReceivedOrderEvent } from './events/received-event.ts'
 
 export type { ReceivedOrderEvent }
 
-/* Both ends of `order-events`: the producer, which the relay uses, and the consumer, for whoever subscribes. */
+/* Both ends of `order-events`: the producer, which the relay uses, and the consumer, for subscribers. */
 
 const TRANSACTION_MS_MAX = 15_000
 const CLOSE_MS_MAX = 2_000
+
+/** What a transaction wrote to a partition of the event topic. */
+export interface Written { partition: number, offset: number, count: number }
 
 /** What a transaction wrote, and where on the topic of the checkpoints its own are. */
 interface Transacted { written: Written[], checkpointAt: number }
 
 export type OrderEventsProducer = Awaited<ReturnType<typeof openOrderEventsProducer>>
 
-/**
- * Opens the transactional producer and fences every older one of the same `transactionalId`: what they have not committed by
- * now never will be. kafkajs' `connect()` does not do that, only a new transaction does; so a first one is committed here, with
- * `marker` as its only record.
- * @param maxMessageBytes the topic's `max.message.bytes`
- * @param msMax ms for each transaction; after twice that Kafka aborts what a dead relay left open
- * @throws what kafkajs throws, as `publish` does. After an error the producer must be closed and not be used again: only
- * the checkpoint tells then what was committed.
- */
-export async function openOrderEventsProducer ({
-  kafka, transactionalId, topic, partitions, checkpointTopic, marker, maxMessageBytes = MESSAGE_BYTES_MAX, msMax = TRANSACTION_MS_MAX
-}: {
-  kafka: Kafka
+/** Opens it on a Kafka and a topic that are known. */
+export type OpenOrderEventsProducer = (options: OrderEventsProducerOptions) => Promise<OrderEventsProducer>
+
+export interface OrderEventsProducerOptions {
   transactionalId: string
-  topic: string
+  /** Of the topic. */
   partitions: number
   checkpointTopic: string
   marker: Message
+  /** The topic's `max.message.bytes`. */
   maxMessageBytes?: number | undefined
+  /** ms for each transaction; after twice that Kafka aborts what a dead relay left open. */
   msMax?: number
-}) {
+}
+
+/**
+ * Opens the transactional producer and fences every older one of the same `transactionalId`: what they have not
+ * committed by now never will be. kafkajs' `connect()` does not do that, only a new transaction does; so a first one is
+ * committed here, with `marker` as its only record.
+ * @throws what kafkajs throws, as `publish` does. After an error the producer must be closed and not be used again:
+ * then only the checkpoint says what was committed.
+ */
+export async function openOrderEventsProducer ({
+  kafka,
+  transactionalId,
+  topic,
+  partitions,
+  checkpointTopic,
+  marker,
+  maxMessageBytes = MESSAGE_BYTES_MAX,
+  msMax = TRANSACTION_MS_MAX
+}: { kafka: Kafka, topic: string } & OrderEventsProducerOptions) {
   const packer = createPacker(partitions, maxMessageBytes)
   const producer = kafka.producer({
     transactionalId,
@@ -46,7 +60,7 @@ export async function openOrderEventsProducer ({
     allowAutoTopicCreation: false,
     transactionTimeout: 2 * msMax,
     createPartitioner: Partitioners.DefaultPartitioner,
-    retry: { retries: 0 } // kafkajs would send twice what it has no answer for yet, see src/kafkajs-transactions.ts
+    retry: { retries: 0 } // kafkajs would send twice what it has no answer for yet, see src/kafkajs/transactions.ts
   })
 
   let closed = false
@@ -62,21 +76,31 @@ export async function openOrderEventsProducer ({
 
   async function transact (records: EventRecord[], checkpoints: Message[]): Promise<Transacted> {
     const batches = packer.pack(records).map((messages) => [{ topic, messages }])
-    const last = { topic: checkpointTopic, messages: checkpoints.map((checkpoint) => ({ ...checkpoint, partition: 0 })) }
+    const last = {
+      topic: checkpointTopic,
+      messages: checkpoints.map((checkpoint) => ({ ...checkpoint, partition: 0 }))
+    }
     if (batches.length === 0) batches.push([last])
     else batches.at(-1)!.push(last) // mostly there is one, and no time for one more round trip
     const written: Written[] = []
     let checkpointAt = 0
     const transaction = await producer.transaction()
-    // One that fails is not aborted here: the abort would overtake what other brokers have not looked at yet, and leave that
-    // to the next commit. The next producer's InitProducerId aborts it in a higher epoch, which shuts out what comes late.
+    // One that fails is not aborted here: the abort would overtake what other brokers have not looked at yet, and leave
+    // that to the next commit. The next producer's InitProducerId aborts it in a higher epoch, which shuts out what
+    // comes late.
     for (const topicMessages of batches) {
       const answers = await transaction.sendBatch({ acks: -1, topicMessages })
       assertWritten(topicMessages, answers)
       for (const { topicName, partition, baseOffset } of answers) {
         const offset = Number(baseOffset)
         if (topicName === checkpointTopic) checkpointAt = offset
-        else written.push({ partition, offset, count: topicMessages[0]!.messages.filter((one) => one.partition === partition).length })
+        else {
+          written.push({
+            partition,
+            offset,
+            count: topicMessages[0]!.messages.filter((one) => one.partition === partition).length
+          })
+        }
       }
     }
     await transaction.commit()
@@ -91,8 +115,13 @@ export async function openOrderEventsProducer ({
 
   let fencedAt = 0
   try {
-    // kafkajs goes on with a socket that is dead but open (tulios/kafkajs#1783): each transaction has a deadline of its own.
-    const { checkpointAt } = await within(msMax, 'the Kafka producer', producer.connect().then(() => transactOrEnd([], [marker])))
+    // kafkajs goes on with a socket that is dead but open (tulios/kafkajs#1783): each transaction has a deadline of its
+    // own.
+    const { checkpointAt } = await within(
+      msMax,
+      'the Kafka producer',
+      producer.connect().then(() => transactOrEnd([], [marker]))
+    )
     fencedAt = checkpointAt
   } catch (error) {
     await close()
@@ -114,33 +143,26 @@ export async function openOrderEventsProducer ({
   }
 }
 
-/**
- * kafkajs has resolved without having written a partition whose leader had moved (tulios/kafkajs#1798): each partition must
- * have been answered exactly once, otherwise nothing is committed. It can't see one that a second request has written again,
- * as that request's answer takes the place of the first one's; that there is none is up to src/kafkajs-transactions.ts.
- */
-export function assertWritten (topicMessages: { topic: string, messages: Message[] }[], answers: RecordMetadata[]): void {
-  const expected = new Set(topicMessages.flatMap(({ topic, messages }) => messages.map(({ partition }) => `${topic} ${partition}`)))
-  const answered = answers.filter(({ errorCode }) => errorCode === 0).map(({ topicName, partition }) => `${topicName} ${partition}`)
-  if (answered.length !== expected.size || answered.some((place) => !expected.has(place)) || new Set(answered).size !== expected.size) {
-    throw new Error(`Kafka answered for the partitions [${answered.join(', ')}] instead of [${[...expected].join(', ')}]`)
-  }
-}
-
 export interface OrderEventsConsumerOptions {
-  /** Of its own, where a process has several consumers of one group: kafkajs keeps what a group has committed with the client. */
+  /**
+   * Of its own, where a process has several consumers of one group: kafkajs keeps what a group has committed with the
+   * client.
+   */
   kafka: Kafka
   groupId: string
   topic?: string
   /** Where a group without committed offsets starts: at the oldest record (true) or after the newest. */
   fromBeginning?: boolean
-  /** Deals with the events of one partition, in their order. The offsets are committed after it; if it throws, the same events come again. */
+  /**
+   * Deals with the events of one partition, in their order. The offsets are committed after it; if it throws, the same
+   * events come again.
+   */
   onBatch: (events: ReceivedOrderEvent[]) => Promise<void>
   /** Decides about a record that is no order event. By default it throws, which makes kafkajs try it again. */
   onInvalid?: (message: KafkaMessage, partition: number, reason: string) => Promise<void>
   /**
-   * kafkajs has given up, of an error that it takes for lasting, such as an unexpected one of the broker: no event comes any more. By
-   * default the error is thrown where nobody can catch it, as a process that ends is started again.
+   * kafkajs has given up, of an error that it takes for lasting, such as an unexpected one of the broker: no event
+   * comes any more. By default the error is thrown where nobody can catch it, as a process that ends is started again.
    */
   onCrash?: (error: Error) => void
 }
@@ -150,12 +172,21 @@ const IDLE_FETCH_MS = 500
 
 /**
  * A consumer of order events. It sees committed records only, each at least once. A batch comes again after a crash
- * between `onBatch` and the commit of its offsets, and where the group has given its partition to another member by then:
- * if it blocks this process for more than 30 s (kafkajs' session), or takes another 60 s after members have come or gone.
+ * between `onBatch` and the commit of its offsets, and where the group has given its partition to another member by
+ * then: if it blocks this process for more than 30 s (kafkajs' session), or takes another 60 s after members have come
+ * or gone.
  * @throws what kafkajs gave up for before it had joined
  * @returns once it has joined the group; `stop` finishes the batch at hand, commits it and leaves
  */
-export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order-events', fromBeginning = true, onBatch, onInvalid = rejectInvalid, onCrash = throwUncaught }: OrderEventsConsumerOptions) {
+export async function startOrderEventsConsumer ({
+  kafka,
+  groupId,
+  topic = 'order-events',
+  fromBeginning = true,
+  onBatch,
+  onInvalid = rejectInvalid,
+  onCrash = throwUncaught
+}: OrderEventsConsumerOptions) {
   const endable = createConsumer(kafka, { groupId, maxWaitTimeInMs: IDLE_FETCH_MS })
   const { consumer } = endable
   let hasJoined = false
@@ -173,36 +204,24 @@ export async function startOrderEventsConsumer ({ kafka, groupId, topic = 'order
     await consumer.connect()
     await consumer.subscribe({ topic, fromBeginning })
     await consumer.run({
-      eachBatch: ({ batch, heartbeat }) => whileAlive(heartbeat, async () => {
-        const events: ReceivedOrderEvent[] = []
-        for (const message of batch.messages) {
-          const received = receive(message, batch.partition)
-          if (typeof received === 'string') await onInvalid(message, batch.partition, received)
-          else events.push(received)
-        }
-        if (events.length > 0) await onBatch(events)
-      })
+      eachBatch: ({ batch, heartbeat }) =>
+        whileAlive(heartbeat, async () => {
+          const events: ReceivedOrderEvent[] = []
+          for (const message of batch.messages) {
+            const received = receive(message, batch.partition)
+            if (typeof received === 'string') await onInvalid(message, batch.partition, received)
+            else events.push(received)
+          }
+          if (events.length > 0) await onBatch(events)
+        })
     })
     await joined
   } catch (error) {
-    // Else its connections would keep the process alive.
+    // Otherwise its connections would keep the process alive.
     await within(CLOSE_MS_MAX, 'the end of the consumer', endable.end()).catch(() => {})
     throw error
   }
   return { stop: endable.end }
-}
-
-/** kafkajs itself sends none while a batch is dealt with. It sends these no more often than it means to, every 3 s. */
-const HEARTBEAT_MS = 1_000
-
-/** Keeps this member in its group. A heartbeat fails when the group changes, which kafkajs looks at after the batch. */
-async function whileAlive (heartbeat: () => Promise<void>, work: () => Promise<void>): Promise<void> {
-  const timer = setInterval(() => { heartbeat().catch(() => {}) }, HEARTBEAT_MS)
-  try {
-    await work()
-  } finally {
-    clearInterval(timer)
-  }
 }
 
 function throwUncaught (error: Error): void {

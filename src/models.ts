@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import build from 'fast-json-stringify'
-import { Binary, Long, ObjectId, type Document } from 'mongodb'
+import { Binary, ObjectId, type Document } from 'mongodb'
 import { OrderEventSchema, ORDER_PLACED, type OrderEvent, type OrderEventHeaders } from '../schemas/event.ts'
 import { OrderSchema, type NewOrder, type Order } from '../schemas/order.ts'
 import { isTraceparent } from './traceparent.ts'
 
 /**
- * An order as MongoDB holds it. The fields that go over the wire stand in the wire's order.
- * `traceparent` never leaves over HTTP; as only this service writes it, it also tells our orders from those of an older one.
+ * An order as MongoDB holds it. The fields that go over the wire stand in the wire's order. `traceparent` never leaves
+ * over HTTP; as only this service writes it, it also tells our orders from those of an older one.
  */
 export interface OrderDocument {
   _id: ObjectId
@@ -19,6 +19,12 @@ export interface OrderDocument {
   traceparent: string
   /** Only in orders that came with an Idempotency-Key; never on the wire. */
   idempotency?: Claim
+}
+
+/** Makes an Idempotency-Key unique among the orders of a user. It is partial: orders without a key cost it nothing. */
+export const IDEMPOTENCY_INDEX = {
+  key: { userId: 1, 'idempotency.key': 1 } as const,
+  options: { name: 'idempotency', unique: true, partialFilterExpression: { 'idempotency.key': { $exists: true } } }
 }
 
 /** Selects, in a query or a change stream, the orders that this service wrote. */
@@ -34,7 +40,12 @@ export function isOrderDocument (document: Document): document is OrderDocument 
 }
 
 function orderOf (document: Document): Order | undefined {
-  if (!(document._id instanceof ObjectId && isTime(document.createdAt) && isTime(document.updatedAt) && isTraceparent(document.traceparent))) return undefined
+  if (!(
+    document._id instanceof ObjectId &&
+    isTime(document.createdAt) &&
+    isTime(document.updatedAt) &&
+    isTraceparent(document.traceparent)
+  )) { return undefined }
   const order = toOrder(document as OrderDocument)
   return checkOrder.Check(order) ? order : undefined
 }
@@ -45,13 +56,22 @@ function isTime (value: unknown): boolean {
 
 export function toDocument (order: NewOrder, traceparent: string, idempotencyKey?: string): OrderDocument {
   const now = new Date()
-  const document = { _id: new ObjectId(), userId: order.userId, products: order.products, createdAt: now, updatedAt: now, traceparent }
+  const document = {
+    _id: new ObjectId(),
+    userId: order.userId,
+    products: order.products,
+    createdAt: now,
+    updatedAt: now,
+    traceparent
+  }
   return idempotencyKey === undefined ? document : { ...document, idempotency: claimOf(idempotencyKey, order) }
 }
 
 export interface Claim {
   key: string
-  /** Bodies that mean the same order have the same one: once validated they differ only in the order of their fields. */
+  /**
+   * Bodies that mean the same order have the same one: once validated they differ only in the order of their fields.
+   */
   fingerprint: Binary
 }
 
@@ -91,7 +111,12 @@ function recordOf (order: Order, traceparent: string): OrderRecord {
   return {
     key: order._id,
     value: serializeEvent({
-      type: ORDER_PLACED, eventType: ORDER_PLACED, userId: order.userId, orderId: order._id, products: order.products, payload: order
+      type: ORDER_PLACED,
+      eventType: ORDER_PLACED,
+      userId: order.userId,
+      orderId: order._id,
+      products: order.products,
+      payload: order
     }),
     headers: {
       ce_specversion: '1.0',
@@ -106,10 +131,7 @@ function recordOf (order: Order, traceparent: string): OrderRecord {
   }
 }
 
-/** The bounds of all ObjectIds: a range over them leaves out what an older service stored under another kind of `_id`. */
+/**
+ * The bounds of all ObjectIds: a range over them leaves out what an older service stored under another kind of `_id`.
+ */
 export const ANY_OBJECT_ID = { $gte: new ObjectId('0'.repeat(24)), $lte: new ObjectId('f'.repeat(24)) }
-
-/** The numbers in a BSON int64 whatever the driver made of it. */
-export function toLong (value: number | bigint | Long): Long {
-  return Long.isLong(value) ? value : Long.fromString(value.toString())
-}

@@ -9,8 +9,8 @@ const FLAGS_AT = 53
 const SAMPLED = 1
 
 /**
- * The request's own traceparent if it is valid, otherwise a new one: an order's event always belongs to a trace. One of a
- * later version is passed on as version 00, with the only flag that version knows.
+ * The request's own traceparent if it is valid, otherwise a new one: an order's event always belongs to a trace. One of
+ * a later version is passed on as version 00, with the only flag that version knows.
  */
 export function traceparentOf (header: string | string[] | undefined): string {
   const known = typeof header === 'string' ? LATER.exec(header)?.[1] ?? header : header
@@ -25,7 +25,10 @@ function asVersion00 (later: string): string {
 }
 
 const IDS_BYTES = 24
-/** Asking the system for each order's 24 bytes took 5 % of all CPU time under load; for 200 orders at a time it can't be seen. */
+/**
+ * Asking the system for each order's 24 bytes took 5 % of all CPU time under load; for 200 orders at a time it can't be
+ * seen.
+ */
 const pool = Buffer.alloc(IDS_BYTES * 200)
 let used = pool.length
 

@@ -10,13 +10,15 @@ import { createService } from '../src/app.ts'
 import { startOrderEventsConsumer, type ReceivedOrderEvent } from '../src/kafka.ts'
 
 /*
- * The tests run against the real parts, which `node dist/local/with-parts.js` has started. Each service that a test starts has a
- * database, a key prefix and a topic of its own, all of one name, unless it is told to share another one's.
+ * The tests run against the real parts, which `node dist/local/with-parts.js` has started. Each service that a test
+ * starts has a database, a key prefix and a topic of its own, all of one name, unless the test gives it another
+ * one's.
  */
 
 /*
- * kafkajs can leave a timer behind that connects again and again (a consumer that crashed while it was stopped), and then a file
- * whose tests have all ended would not end. That a service's own process ends is what the tests of shutdown hold.
+ * kafkajs can leave a timer behind that connects again and again (a consumer that crashed while it was stopped), and
+ * then a file whose tests have all ended would not end. That a service's own process ends is what the tests of shutdown
+ * hold.
  */
 const LEFT_BEHIND_MS = 30_000
 let running = 0
@@ -41,7 +43,9 @@ export const parts = {
 
 function required (name: string): string {
   const value = process.env[name]
-  if (value === undefined) throw new Error(`${name} is not set: run tests with \`npm test\`, or one with \`npm test -- test/NAME.test.ts\``)
+  if (value === undefined) {
+    throw new Error(`${name} is not set: run tests with \`npm test\`, or one with \`npm test -- test/NAME.test.ts\``)
+  }
   return value
 }
 
@@ -87,7 +91,13 @@ export async function startService (t: Test, settings: Partial<Settings> = {}, n
   return { api, operations, namespace, url: urlOf(api), operationsUrl: urlOf(operations), db: api.db, close }
 }
 
-export const aNewOrder = { userId: 'user-1', products: [{ _id: 'product-1', quantity: 2 }, { _id: 'product-2', quantity: 1 }] }
+export const aNewOrder = {
+  userId: 'user-1',
+  products: [
+    { _id: 'product-1', quantity: 2 },
+    { _id: 'product-2', quantity: 1 }
+  ]
+}
 
 export interface Answer {
   status: number
@@ -104,12 +114,24 @@ export async function request (url: string, init?: RequestInit): Promise<Answer>
 }
 
 /** @param body an order by default; a string is sent as it is */
-export async function post (url: string, body: unknown = aNewOrder, headers: Record<string, string> = {}): Promise<Answer> {
-  return await request(url, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: typeof body === 'string' ? body : JSON.stringify(body) })
+export async function post (
+  url: string,
+  body: unknown = aNewOrder,
+  headers: Record<string, string> = {}
+): Promise<Answer> {
+  return await request(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: typeof body === 'string' ? body : JSON.stringify(body)
+  })
 }
 
 /** Waits for a condition, with a bound. @returns what the condition returned once it was truthy */
-export async function eventually<T> (condition: () => T | Promise<T>, msMax = 20_000, what = 'the condition'): Promise<NonNullable<T>> {
+export async function eventually<T> (
+  condition: () => T | Promise<T>,
+  msMax = 20_000,
+  what = 'the condition'
+): Promise<NonNullable<T>> {
   const end = performance.now() + msMax
   for (;;) {
     const value = await condition()
@@ -121,7 +143,12 @@ export async function eventually<T> (condition: () => T | Promise<T>, msMax = 20
 
 /** Everything that is committed on a topic, collected while the test runs. */
 export async function collectEvents (t: Test, topic: string, brokers = parts.kafkaBrokers) {
-  const kafka = new Kafka({ brokers: brokers.split(','), clientId: 'test', logLevel: logLevel.NOTHING, retry: { initialRetryTime: 50, retries: 20 } })
+  const kafka = new Kafka({
+    brokers: brokers.split(','),
+    clientId: 'test',
+    logLevel: logLevel.NOTHING,
+    retry: { initialRetryTime: 50, retries: 20 }
+  })
   // The relay creates the topic when it leads; a consumer can't subscribe to one that isn't there yet.
   const admin = kafka.admin()
   await admin.connect()
@@ -137,7 +164,8 @@ export async function collectEvents (t: Test, topic: string, brokers = parts.kaf
     groupId: `test-${randomBytes(6).toString('hex')}`,
     topic,
     onBatch: async (batch) => {
-      // A consumer whose commit failed, as when Kafka hangs, gets the same records again; a second record has another offset.
+      // A consumer whose commit failed, as when Kafka hangs, gets the same records again; a second record has another
+      // offset.
       for (const event of batch) {
         const place = `${event.partition} ${event.offset}`
         if (!seen.has(place)) events.push(event)

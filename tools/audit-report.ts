@@ -3,7 +3,10 @@ export interface Finding { count: number, first: string[] }
 
 const FIRST_MAX = 10
 
-/** What an audit tells of, worst first. Only the first four are findings; the others say why an order without an event is none. */
+/**
+ * What an audit reports, worst first. Only the first four are findings; the others say why an order without an event is
+ * none.
+ */
 const KINDS = {
   missing: 'stored orders without an event',
   duplicate: 'orders with more than one event',
@@ -21,7 +24,9 @@ const FINDINGS: Kind[] = ['missing', 'duplicate', 'unknown', 'invalid']
 export type AuditReport = ReturnType<typeof createAuditReport>
 
 export function createAuditReport (about: Record<string, unknown>) {
-  const findings = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, { count: 0, first: [] }])) as unknown as Record<Kind, Finding>
+  const findings = Object.fromEntries(
+    Object.keys(KINDS).map((kind) => [kind, { count: 0, first: [] }])
+  ) as unknown as Record<Kind, Finding>
   return {
     records: 0,
     orders: 0,
@@ -43,7 +48,9 @@ export function createAuditReport (about: Record<string, unknown>) {
     },
 
     toLines (): string[] {
-      const lines = [`${this.records} records, ${this.orders} orders (${this.legacy} others, which are never told), ${this.replayed} records are replays`]
+      const lines = [
+        `${this.records} records, ${this.orders} orders (${this.legacy} others, which are never published), ${this.replayed} records are replays`
+      ]
       for (const [kind, meaning] of Object.entries(KINDS) as [Kind, string][]) {
         const { count, first } = findings[kind]
         if (count === 0 && !FINDINGS.includes(kind)) continue

@@ -1,17 +1,28 @@
 import { createHash } from 'node:crypto'
 import type { KafkaMessage } from 'kafkajs'
 import type { Document } from 'mongodb'
-import { receive } from '../src/received-event.ts'
-import { isOrderId } from '../src/order-id.ts'
+import { receive } from '../src/events/received-event.ts'
+import { isOrderId } from '../src/encoding/order-id.ts'
 import { isOrderDocument, serializeOrder, toOrder } from '../src/models.ts'
 import type { Order } from '../schemas/order.ts'
-import { createIdTable, DIFFERS, INVALID, LEGACY, PENDING, REPLAYED, sliceOf, STORED, TOLD, TOLD_TWICE } from './id-table.ts'
+import {
+  createIdTable,
+  DIFFERS,
+  INVALID,
+  LEGACY,
+  PENDING,
+  REPLAYED,
+  sliceOf,
+  STORED,
+  PUBLISHED,
+  PUBLISHED_TWICE
+} from './id-table.ts'
 import type { AuditReport } from './audit-report.ts'
 import { inRange, type Range } from './stored-orders.ts'
 
 /*
- * One slice of the orders: first all records, then all orders are noted in a table of their ids; what the table then says of an
- * id is what the audit finds.
+ * One slice of the orders: first all records, then all orders are noted in a table of their ids; what the table then
+ * says of an id is what the audit finds.
  */
 
 export interface SliceOptions {
@@ -33,16 +44,21 @@ export function createSlice ({ slice, slices, ids, range, report }: SliceOptions
   return {
     noteRecord (message: KafkaMessage, partition: number): void {
       const received = receive(message, partition)
-      if (typeof received === 'string') return noteInvalid(message, `partition ${partition} offset ${message.offset}: ${received}`)
+      if (typeof received === 'string') {
+        return noteInvalid(message, `partition ${partition} offset ${message.offset}: ${received}`)
+      }
       const { event, headers } = received
       const id = event.orderId
       if (!isMine(id)) return
-      if (event.userId !== event.payload.userId || JSON.stringify(event.products) !== JSON.stringify(event.payload.products)) {
+      if (
+        event.userId !== event.payload.userId ||
+        JSON.stringify(event.products) !== JSON.stringify(event.payload.products)
+      ) {
         return noteInvalid(message, `${id}: its userId or products differ from those of its payload`)
       }
-      const before = table.add(id, headers.replay === undefined ? TOLD : REPLAYED)
+      const before = table.add(id, headers.replay === undefined ? PUBLISHED : REPLAYED)
       if (headers.replay !== undefined) report.replayed++
-      else if (before & TOLD) table.add(id, TOLD_TWICE)
+      else if (before & PUBLISHED) table.add(id, PUBLISHED_TWICE)
       if (!table.sameDigest(id, digestOf(event.payload))) table.add(id, DIFFERS)
     },
 
@@ -55,7 +71,7 @@ export function createSlice ({ slice, slices, ids, range, report }: SliceOptions
       }
       report.orders++
       const before = table.add(id, STORED)
-      if (before & (TOLD | REPLAYED)) {
+      if (before & (PUBLISHED | REPLAYED)) {
         if (!table.sameDigest(id, digestOf(toOrder(document)))) table.add(id, DIFFERS)
       } else if (!(before & INVALID)) untold++
     },
@@ -70,17 +86,26 @@ export function createSlice ({ slice, slices, ids, range, report }: SliceOptions
     /** Reports all that is wrong, and yields the orders without any record. */
     * untold (): Generator<{ id: string, pending: boolean }> {
       for (const { id, bits } of table.entries()) {
-        const told = bits & (TOLD | REPLAYED)
-        if (bits & TOLD_TWICE) report.add('duplicate', id)
-        if (told && !(bits & (STORED | LEGACY))) report.add('unknown', id)
-        if (told && bits & LEGACY) report.add('invalid', `${id}: what is stored under this id is no order that is told`)
-        else if (bits & DIFFERS) report.add('invalid', `${id}: its payload differs from ${bits & STORED && !(bits & TOLD_TWICE) ? 'the stored order' : 'another record or the stored order'}`)
-        if (bits & STORED && !told && !(bits & INVALID)) yield { id, pending: (bits & PENDING) !== 0 }
+        const published = bits & (PUBLISHED | REPLAYED)
+        if (bits & PUBLISHED_TWICE) report.add('duplicate', id)
+        if (published && !(bits & (STORED | LEGACY))) report.add('unknown', id)
+        if (published && bits & LEGACY) {
+          report.add('invalid', `${id}: what is stored under this id is not an order of this service`)
+        } else if (bits & DIFFERS) {
+          report.add(
+            'invalid',
+            `${id}: its payload differs from ${bits & STORED && !(bits & PUBLISHED_TWICE) ? 'the stored order' : 'another record or the stored order'}`
+          )
+        }
+        if (bits & STORED && !published && !(bits & INVALID)) yield { id, pending: (bits & PENDING) !== 0 }
       }
     }
   }
 
-  /** An order that an invalid record names is not missing: to send its event would be a second one for whoever could read the first. */
+  /**
+   * An order that an invalid record names is not missing: to send its event would be a second one for subscribers that
+   * could read the first.
+   */
   function noteInvalid (message: KafkaMessage, reason: string): void {
     const named = [message.key, message.headers?.ce_id].map(String).filter(isOrderId)
     for (const id of new Set(named)) if (isMine(id)) table.add(id, INVALID)

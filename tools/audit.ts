@@ -7,6 +7,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => 
 process.exitCode = await runTool(audit, {
   args: process.argv.slice(2),
   dotenv: true,
+  env: process.env,
   out: (text) => process.stdout.write(text),
   err: (text) => process.stderr.write(text),
   signal: ending.signal

@@ -1,14 +1,15 @@
-import { hashOf, wordOf } from '../src/id-words.ts'
+import { hashOf, wordOf } from '../src/encoding/id-hash.ts'
 
 /*
- * What is known of each order, by its id, in one flat table of numbers: 24 bytes an order, where a Map of strings takes 150 or
- * more. Its size is fixed when it is made (96 MiB at most, see SLICE_IDS_MAX), so the audit's memory doesn't grow with the
- * orders: of more than fit, it looks at one slice after the other, each the ids of which a hash gives one number.
+ * What is known of each order, by its id, in one flat table of numbers: 24 bytes an order, where a Map of strings takes
+ * 150 or more. Its size is fixed when it is made (96 MiB at most, see SLICE_IDS_MAX), so the audit's memory doesn't
+ * grow with the orders: of more than fit, it looks at one slice after the other, each the ids of which a hash gives one
+ * number.
  */
 
 /** What is known of an order, as bits. */
-export const TOLD = 1
-export const TOLD_TWICE = 2
+export const PUBLISHED = 1
+export const PUBLISHED_TWICE = 2
 export const REPLAYED = 4
 /** A record that is no valid event names it. */
 export const INVALID = 8
@@ -53,7 +54,9 @@ export function createIdTable (ids: number) {
       const at = find(a, b, c)
       const before = words[at + 5]!
       if (before === 0) {
-        if (++used > slots * LOAD_MAX) throw new Error('more orders came while they were read than there is room for: run it again')
+        if (++used > slots * LOAD_MAX) {
+          throw new Error('more orders came while they were read than there is room for: run it again')
+        }
         words.set([a, b, c, 0, 0, USED], at)
       }
       words[at + 5]! |= bits

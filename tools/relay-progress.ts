@@ -1,18 +1,18 @@
 import { Timestamp, type Db } from 'mongodb'
-import { isLostHistory, openChangeStream, type StreamPosition } from '../src/change-stream.ts'
-import { deadline } from '../src/deadline.ts'
-import { createHeldOrders, type HeldDocument, type HeldReason } from '../src/held-orders.ts'
-import { leaseName, originName, RELAY_COLLECTION, type LeaseDocument, type OriginDocument } from '../src/lease.ts'
+import { isLostHistory, openChangeStream, type StreamPosition } from '../src/mongo/change-stream.ts'
+import { deadline } from '../src/runtime/deadline.ts'
+import { createHeldOrders, type HeldDocument, type HeldReason } from '../src/relay/publishing/held-orders.ts'
+import { leaseName, originName, RELAY_COLLECTION, type LeaseDocument, type OriginDocument } from '../src/mongo/lease.ts'
 import { writtenByUs } from '../src/models.ts'
-import { positionOf } from '../src/order-stream.ts'
-import type { Checkpoint } from '../src/checkpoint.ts'
+import { positionOf } from '../src/relay/publishing/order-stream.ts'
+import type { Checkpoint } from '../src/relay/checkpoint/checkpoint.ts'
 import { CannotRun } from './cannot-run.ts'
 
 /*
- * Which orders the relay has yet to come to. Neither an order's id nor its createdAt tells: clocks differ, an insert may take
- * seconds, and whoever restores a backup inserts old ids today. The relay goes by the oplog, so this does too: it follows the
- * same change stream from the relay's position to the present. An order in it is the relay's to send; one that is stored and not
- * in it lies behind the relay, which never goes back.
+ * Which orders the relay has yet to come to. Neither an order's id nor its createdAt shows it: clocks differ, an insert
+ * may take seconds, and restoring a backup inserts old ids today. The relay goes by the oplog, so this does too: it
+ * follows the same change stream from the relay's position to the present. An order in it is the relay's to send; one
+ * that is stored and not in it lies after the relay, which never goes back.
  */
 
 const ANSWER_MS_MAX = 10_000
@@ -31,10 +31,17 @@ export interface RelayProgress {
   held: Record<HeldReason, Set<string>>
 }
 
-/** What the relay has left in MongoDB: a copy of its checkpoint that is a few seconds old at most, and written after it was committed. */
+/**
+ * What the relay has left in MongoDB: a copy of its checkpoint that is a few seconds old at most, and written after it
+ * was committed.
+ */
 export async function relayProgress (db: Db, topic: string): Promise<RelayProgress> {
   const { operationTime } = await db.command({ ping: 1 }, deadline(ANSWER_MS_MAX))
-  const copy = (await db.collection<LeaseDocument>(RELAY_COLLECTION).findOne({ _id: leaseName(topic) }, { readConcern: 'majority', ...deadline(ANSWER_MS_MAX) }))?.position as Checkpoint | undefined
+  const copy = (
+    await db
+      .collection<LeaseDocument>(RELAY_COLLECTION)
+      .findOne({ _id: leaseName(topic) }, { readConcern: 'majority', ...deadline(ANSWER_MS_MAX) })
+  )?.position as Checkpoint | undefined
   const { operationTime: origin, source } = await db.collection<OriginDocument>(RELAY_COLLECTION)
     .findOne({ _id: originName(topic) }, { readConcern: 'majority', ...deadline(ANSWER_MS_MAX) }) ?? {}
   // Who has never seen this topic will start no earlier than now.
@@ -42,27 +49,58 @@ export async function relayProgress (db: Db, topic: string): Promise<RelayProgre
 }
 
 /** @throws CannotRun while the relay itself compares the orders with the topic */
-export async function progressOf ({ db, topic, reached, origin, source, beginning }: Pick<RelayProgress, 'reached' | 'origin' | 'source'> & {
-  db: Db, topic: string, beginning: Timestamp
+export async function progressOf ({
+  db,
+  topic,
+  reached,
+  origin,
+  source,
+  beginning
+}: Pick<RelayProgress, 'reached' | 'origin' | 'source'> & {
+  db: Db
+  topic: string
+  beginning: Timestamp
 }): Promise<RelayProgress> {
-  if (reached?.reconciling !== undefined) throw new CannotRun('the relay is just comparing the orders with the topic: wait until it has ended')
-  const { oversized, unknowable } = await createHeldOrders({ collection: db.collection<HeldDocument>(RELAY_COLLECTION), topic }).read()
+  if (reached?.reconciling !== undefined) {
+    throw new CannotRun('the relay is just comparing the orders with the topic: wait until it has ended')
+  }
+  const { oversized, unknowable } = await createHeldOrders({
+    collection: db.collection<HeldDocument>(RELAY_COLLECTION),
+    topic
+  }).read()
   const held = { oversized: new Set(oversized), unknowable: new Set(unknowable) }
-  return { position: reached === undefined ? { startAtOperationTime: beginning } : positionOf(reached), origin, source, reached, held }
+  return {
+    position: reached === undefined ? { startAtOperationTime: beginning } : positionOf(reached),
+    origin,
+    source,
+    reached,
+    held
+  }
 }
 
 /** Hands over the id of each order between `position` and the present: all that was inserted before this call. */
-export async function ordersAhead (db: Db, collection: string, position: StreamPosition, onOrder: (id: string) => void): Promise<void> {
+export async function ordersAhead (
+  db: Db,
+  collection: string,
+  position: StreamPosition,
+  onOrder: (id: string) => void
+): Promise<void> {
   const present = await majorityTime(db)
   const stream = await openChangeStream({
     db,
     collection,
-    pipeline: [{ $match: { operationType: 'insert', ...writtenByUs('fullDocument.') } }, { $project: { clusterTime: 1, documentKey: 1 } }],
+    pipeline: [
+      { $match: { operationType: 'insert', ...writtenByUs('fullDocument.') } },
+      { $project: { clusterTime: 1, documentKey: 1 } }
+    ],
     position,
     batchSize: BATCH_ORDERS
   }).catch((error) => {
     if (!isLostHistory(error)) throw error
-    throw new CannotRun('the oplog no longer reaches back to the relay\'s position, so what is missing can\'t be told from what the relay has yet to send', { cause: error })
+    throw new CannotRun(
+      "the oplog no longer reaches back to the relay's position, so what is missing can't be told apart from what the relay has yet to send",
+      { cause: error }
+    )
   })
   try {
     // Nothing comes only once the server has come to the end of what the majority had when it was asked.
@@ -76,9 +114,14 @@ export async function ordersAhead (db: Db, collection: string, position: StreamP
   }
 }
 
-/** @returns the cluster's time, once the majority has all that the primary had then: change streams show nothing else */
+/**
+ * @returns the cluster's time, once the majority has all that the primary had then: change streams show nothing else
+ */
 async function majorityTime (db: Db): Promise<Timestamp> {
   const { operationTime } = await db.command({ ping: 1 }, deadline(ANSWER_MS_MAX))
-  await db.command({ find: RELAY_COLLECTION, limit: 1, readConcern: { level: 'majority', afterClusterTime: operationTime } }, deadline(ANSWER_MS_MAX))
+  await db.command(
+    { find: RELAY_COLLECTION, limit: 1, readConcern: { level: 'majority', afterClusterTime: operationTime } },
+    deadline(ANSWER_MS_MAX)
+  )
   return operationTime
 }

@@ -1,7 +1,7 @@
 import { ObjectId, type Collection, type Document, type Filter } from 'mongodb'
-import { deadline } from '../src/deadline.ts'
+import { deadline } from '../src/runtime/deadline.ts'
 import { ANY_OBJECT_ID, type OrderDocument } from '../src/models.ts'
-import { firstIdOf, msOf } from '../src/order-id.ts'
+import { firstIdOf, msOf } from '../src/encoding/order-id.ts'
 
 /** Orders by the time in their ids, which is that of their making, to the second: from `since` until before `until`. */
 export interface Range { since?: Date | undefined, until?: Date | undefined }
@@ -24,7 +24,10 @@ export function inRange (id: string, { since, until }: Range): boolean {
   return (since === undefined || ms >= since.getTime()) && (until === undefined || ms < until.getTime())
 }
 
-export function rangeFilter ({ since, until }: Range): { $gte: ObjectId, $lte: ObjectId } | { $gte: ObjectId, $lt: ObjectId } {
+export function rangeFilter ({
+  since,
+  until
+}: Range): { $gte: ObjectId, $lte: ObjectId } | { $gte: ObjectId, $lt: ObjectId } {
   const $gte = since === undefined ? ANY_OBJECT_ID.$gte : firstObjectIdOf(since)
   return until === undefined ? { $gte, $lte: ANY_OBJECT_ID.$lte } : { $gte, $lt: firstObjectIdOf(until) }
 }
@@ -35,14 +38,22 @@ function firstObjectIdOf (time: Date): ObjectId {
 
 /**
  * What a majority holds, by ascending id, page by page: no cursor stays open for as long as the reader takes.
- * @param after the order to go on behind
+ * @param after the last order that was read
  */
-export async function * storedOrders (collection: Collection<OrderDocument>, range: Range, filter: Filter<Document> = {}, after?: string): AsyncGenerator<Document[]> {
+export async function * storedOrders (
+  collection: Collection<OrderDocument>,
+  range: Range,
+  filter: Filter<Document> = {},
+  after?: string
+): AsyncGenerator<Document[]> {
   let last = after === undefined ? undefined : new ObjectId(after)
   for (;;) {
     const _id = { ...rangeFilter(range), ...(last === undefined ? {} : { $gt: last }) }
-    const page = await (collection as unknown as Collection<Document>).find({ ...filter, _id }, { readConcern: 'majority', readPreference: 'primary', ...deadline(PAGE_MS_MAX) })
-      .sort({ _id: 1 }).limit(PAGE_ORDERS).toArray()
+    const page = await (collection as unknown as Collection<Document>)
+      .find({ ...filter, _id }, { readConcern: 'majority', readPreference: 'primary', ...deadline(PAGE_MS_MAX) })
+      .sort({ _id: 1 })
+      .limit(PAGE_ORDERS)
+      .toArray()
     if (page.length > 0) yield page
     if (page.length < PAGE_ORDERS) return
     last = page.at(-1)!._id

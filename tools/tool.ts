@@ -1,16 +1,19 @@
 import fastify from 'fastify'
 import type { Kafka } from 'kafkajs'
 import type { Collection, Db } from 'mongodb'
-import { createMongoClient, COLLECTION, databaseOf, explain } from '../plugins/mongo.ts'
-import settingsPlugin from '../plugins/settings.ts'
+import settingsPlugin, { type SettingsOptions } from '../plugins/settings.ts'
 import type { Settings } from '../schemas/settings.ts'
-import { createKafka, kafkaSettings } from '../src/kafka-client.ts'
+import { createKafka, kafkaSettings } from '../src/kafka/client.ts'
 import type { OrderDocument } from '../src/models.ts'
+import { createMongoClient, databaseOf } from '../src/mongo/client.ts'
+import { explainMongo } from '../src/mongo/reasons.ts'
+import { COLLECTION } from '../src/mongo/start.ts'
+import { withoutSecrets } from '../src/settings/secrets.ts'
 import { CannotRun } from './cannot-run.ts'
 
 /*
- * What the tools share: the service's settings and connections, output, and how they end. Reports go to stdout, everything else
- * to stderr.
+ * What the tools share: the service's settings and connections, output, and how they end. Reports go to stdout,
+ * everything else to stderr.
  */
 
 /** What a tool works with. */
@@ -23,7 +26,7 @@ export interface Workshop {
   print: (line: string) => void
   /** A line about how far it is; at most one every two seconds is shown. */
   progress: (line: string) => void
-  /** Aborts when the tool is told to end. */
+  /** Aborts when the tool is asked to end. */
   signal: AbortSignal
 }
 
@@ -39,6 +42,7 @@ export interface ToolOptions {
   args: string[]
   /** Read `.env` too. */
   dotenv?: boolean
+  env?: NodeJS.ProcessEnv
   /** Goes before the environment. */
   settings?: Partial<Settings>
   out: (text: string) => void
@@ -52,9 +56,11 @@ const ignored = (): void => {}
 const log = { debug: ignored, info: ignored, warn: ignored, error: ignored }
 
 /** @returns the exit code: the tool's own, or 2 after one line on stderr that says why it can't run */
-export async function runTool<Options> (tool: Tool<Options>, { args, dotenv = false, settings: given = {}, out, err, signal = new AbortController().signal }: ToolOptions): Promise<number> {
+export async function runTool<Options> (tool: Tool<Options>, {
+  args, dotenv = false, env = {}, settings: given = {}, out, err, signal = new AbortController().signal
+}: ToolOptions): Promise<number> {
   const fail = (error: Error): number => {
-    err(`${error.message.replaceAll(/\s*\n\s*/g, ' ')}\n`)
+    err(`${withoutSecrets(error.message).replaceAll(/\s*\n\s*/g, ' ')}\n`)
     return CANNOT_RUN
   }
   let options: Options
@@ -65,9 +71,9 @@ export async function runTool<Options> (tool: Tool<Options>, { args, dotenv = fa
   }
   let client: ReturnType<typeof createMongoClient> | undefined
   try {
-    const settings = await readSettings(dotenv, given)
+    const settings = await readSettings({ dotenv, env, settings: { ...given, REDIS_URL: 'off' } }, err)
     client = createMongoClient(settings.MONGO_URL)
-    await client.connect().catch((error) => { throw explain(error, settings.MONGO_URL) })
+    await client.connect().catch((error) => { throw explainMongo(error, settings.MONGO_URL) })
     const db = client.db(databaseOf(settings.MONGO_URL))
     return await tool.run(options, {
       settings,
@@ -86,13 +92,19 @@ export async function runTool<Options> (tool: Tool<Options>, { args, dotenv = fa
 }
 
 /** By the service's own plugin, so that the tools take for right what the service does. They have no use for Redis. */
-async function readSettings (dotenv: boolean, settings: Partial<Settings>): Promise<Settings> {
-  const app = fastify({ logger: false })
+async function readSettings (options: SettingsOptions, err: (text: string) => void): Promise<Settings> {
+  const app = fastify({ logger: { stream: { write: err } } })
   try {
-    await app.register(settingsPlugin, { dotenv, settings: { ...settings, REDIS_URL: 'off' } })
+    await app.register(settingsPlugin, options)
     const { MONGO_URL, KAFKA_BROKERS } = app.settings
-    const empty = Object.entries({ MONGO_URL, KAFKA_BROKERS }).filter(([, value]) => value === '' || value === 'off').map(([name]) => name)
-    if (empty.length > 0) throw new CannotRun(`${empty.join(' and ')} must say where the service's data is: no local parts are started for this`)
+    const empty = Object.entries({ MONGO_URL, KAFKA_BROKERS })
+      .filter(([, value]) => value === '' || value === 'off')
+      .map(([name]) => name)
+    if (empty.length > 0) {
+      throw new CannotRun(
+        `${empty.join(' and ')} must say where the service's data is: no local parts are started for this`
+      )
+    }
     return app.settings
   } finally {
     await app.close()

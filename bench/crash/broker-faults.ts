@@ -52,8 +52,8 @@ async function moveReplicas ({ cluster: { brokers } }: Target): Promise<() => Pr
 }
 
 /**
- * The events' topic wants three replicas in sync and has two, so that what is sent is refused. (That two are wanted and one
- * is there can't be had: with two of three away no majority of controllers is left to say so.)
+ * The events' topic wants three replicas in sync and has two, so that what is sent is refused. (That two are wanted and
+ * one is there can't be had: with two of three away no majority of controllers is left to say so.)
  */
 async function wantTooMany ({ cluster: { brokers }, random }: Target): Promise<() => Promise<void>> {
   const part = random.pick(brokers.all)
@@ -88,7 +88,7 @@ const FAULTS: Omit<Fault, 'perRound'>[] = [
   },
   {
     name: 'kill-coordinator',
-    title: 'SIGKILL of the coordinator of the relay\'s transactions',
+    title: "SIGKILL of the coordinator of the relay's transactions",
     often: 30,
     holdMs: OUTAGE_MS,
     brokersMin: 3,
@@ -104,7 +104,7 @@ const FAULTS: Omit<Fault, 'perRound'>[] = [
   },
   {
     name: 'kill-broker-and-leader',
-    title: 'SIGKILL of a broker and of the relay\'s leader',
+    title: "SIGKILL of a broker and of the relay's leader",
     often: 30,
     holdMs: OUTAGE_MS,
     inject: async ({ cluster, replicas, random }) => {
@@ -128,7 +128,7 @@ const FAULTS: Omit<Fault, 'perRound'>[] = [
   },
   {
     name: 'stop-coordinator',
-    title: 'SIGSTOP of the coordinator of the relay\'s transactions',
+    title: "SIGSTOP of the coordinator of the relay's transactions",
     often: 20,
     holdMs: LONG_PAUSE_MS,
     brokersMin: 3,

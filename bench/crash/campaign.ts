@@ -1,13 +1,13 @@
 import { rm } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { check, type Facts, type Finding } from '../prove/checker.ts'
-import { startCluster } from '../prove/cluster.ts'
-import { collectFacts } from '../prove/facts.ts'
-import { followTopic, type Follower } from '../prove/follower.ts'
-import { startLoad, type Load } from '../prove/keyed-load.ts'
-import { endPartsIn } from '../prove/parts.ts'
-import { createRandom } from '../prove/random.ts'
-import { startReplicas } from '../prove/replicas.ts'
+import { check, type Facts, type Finding } from '../check/checker.ts'
+import { startCluster } from '../rig/cluster.ts'
+import { collectFacts } from '../check/facts.ts'
+import { followTopic, type Follower } from '../check/follower.ts'
+import { startLoad, type Load } from '../clients/keyed-load.ts'
+import { endPartsIn } from '../rig/parts.ts'
+import { createRandom } from '../clients/random.ts'
+import { startReplicas } from '../rig/replicas.ts'
 import type { Bug } from './bugs.ts'
 import type { Fault, Target } from './harm.ts'
 import { preloaded } from './preloads.ts'
@@ -27,7 +27,10 @@ export interface Recovery {
   disturbedMs: number
   /** From the injection until there was a committed event of an order that was sent after it. */
   eventsMs: number
-  /** From the injection until every replica took orders and all of them were told; the duration of the fault is part of it. */
+  /**
+   * From the injection until every replica took orders and all of them were published; the duration of the fault is
+   * part of it.
+   */
   allMs: number
 }
 
@@ -43,7 +46,10 @@ export interface Campaign {
   bug?: Bug | undefined
   /** Takes a line about each fault. */
   say: (line: string) => void
-  /** Of the services. A dead service's port is free, so two campaigns at a time must not share any: they would get each other's orders. */
+  /**
+   * Of the services. A dead service's port is free, so two campaigns at a time must not share any: they would get each
+   * other's orders.
+   */
   firstPort?: number
 }
 
@@ -58,7 +64,14 @@ export async function runCampaign (campaign: Campaign): Promise<Result> {
   const [random, loadRandom] = [createRandom(seed), createRandom(seed + 1)]
   const cluster = await startCluster(dir, 'quick', brokers)
   const imports = ['trigger', ...(bug === undefined ? [] : [bug.name])].map(preloaded)
-  const replicas = await startReplicas({ dir, count, urls: cluster.urls, settings: cluster.brokers.settings, imports, firstPort })
+  const replicas = await startReplicas({
+    dir,
+    count,
+    urls: cluster.urls,
+    settings: cluster.brokers.settings,
+    imports,
+    firstPort
+  })
   await replicas.leader()
   const follower = await followTopic(cluster.urls.kafka)
   const urls = replicas.all.map(({ url }) => url)
@@ -71,7 +84,7 @@ export async function runCampaign (campaign: Campaign): Promise<Result> {
   for (const fault of random.shuffled(faults)) {
     try {
       await delay(CALM_MS)
-      await cluster.brokers.inSync() // else the next fault at a broker could meet the last one that has everything
+      await cluster.brokers.inSync() // otherwise the next fault at a broker could meet the last one that has everything
       recoveries.push(await suffer(fault, target, load, follower, say))
     } catch (error) {
       findings.push({ violation: 'not-recovered', what: `${fault.name}: ${(error as Error).message}` })
@@ -82,11 +95,22 @@ export async function runCampaign (campaign: Campaign): Promise<Result> {
   }
   await load.stop()
   await drained(load, follower) // the checker says what is missing
-  const facts = await collectFacts({ operations: load.operations, mongoUrl: cluster.urls.mongo, brokers: cluster.urls.kafka, urls })
+  const facts = await collectFacts({
+    operations: load.operations,
+    mongoUrl: cluster.urls.mongo,
+    brokers: cluster.urls.kafka,
+    urls
+  })
   return { facts, findings: [...findings, ...check(facts)], recoveries, ms: performance.now() - begun }
 }
 
-async function suffer (fault: Fault, target: Target, load: Load, follower: Follower, say: Campaign['say']): Promise<Recovery> {
+async function suffer (
+  fault: Fault,
+  target: Target,
+  load: Load,
+  follower: Follower,
+  say: Campaign['say']
+): Promise<Recovery> {
   const at = performance.now()
   const end = await fault.inject(target)
   await delay(fault.holdMs)
@@ -95,9 +119,14 @@ async function suffer (fault: Fault, target: Target, load: Load, follower: Follo
   const after = load.samples.filter(({ ended }) => ended >= at)
   const postsMs = Math.min(...after.filter(({ begun, ok }) => ok && begun >= at).map(({ ended }) => ended)) - at
   const disturbedMs = Math.max(at, ...after.filter(({ ok }) => !ok).map(({ ended }) => ended)) - at
-  const eventsMs = Math.min(...[...load.begunAt].filter(([, begunAt]) => begunAt >= at).map(([id]) => follower.seenAt.get(id) ?? Infinity)) - at
+  const eventsMs =
+    Math.min(
+      ...[...load.begunAt].filter(([, begunAt]) => begunAt >= at).map(([id]) => follower.seenAt.get(id) ?? Infinity)
+    ) - at
   const recovery = { fault: fault.name, postsMs, disturbedMs, eventsMs, allMs: performance.now() - at }
-  say(`[${fault.name}] ${fault.title}: POSTs again after ${seconds(postsMs)}, none disturbed after ${seconds(disturbedMs)}, events again after ${seconds(eventsMs)}, all well after ${seconds(recovery.allMs)}`)
+  say(
+    `[${fault.name}] ${fault.title}: POSTs again after ${seconds(postsMs)}, none disturbed after ${seconds(disturbedMs)}, events again after ${seconds(eventsMs)}, all well after ${seconds(recovery.allMs)}`
+  )
   const kinds = new Map<string, number>()
   for (const { ok, what } of after) if (!ok) kinds.set(what, (kinds.get(what) ?? 0) + 1)
   if (kinds.size > 0) say(`    ${[...kinds].map(([what, times]) => `${times} × ${what}`).join(', ')}`)
@@ -107,12 +136,16 @@ async function suffer (fault: Fault, target: Target, load: Load, follower: Follo
 /** Every replica takes orders, and they come to the topic. */
 async function recovered ({ replicas }: Target, load: Load, { seenAt }: Follower): Promise<void> {
   const end = performance.now() + RECOVERY_MS_MAX
-  // A process that a fault made end is started again, as whoever runs it would.
+  // A process that a fault made end is started again, as its operator would.
   for (const replica of replicas.all) if (replica.service.hasEnded) await replica.start()
   await Promise.all(replicas.all.map(async (replica) => {
     let id: string | undefined
     do {
-      if (performance.now() > end) throw new Error(`replica ${replica.index} takes no orders within ${RECOVERY_MS_MAX} ms: ${replica.service.output}`)
+      if (performance.now() > end) {
+        throw new Error(
+          `replica ${replica.index} takes no orders within ${RECOVERY_MS_MAX} ms: ${replica.service.output}`
+        )
+      }
       await delay(POLL_MS)
       id = await load.through(replica.index)
     } while (id === undefined)

@@ -1,7 +1,7 @@
 import type { Part } from '../../local/index.ts'
-import type { Cluster } from '../prove/cluster.ts'
-import type { Random } from '../prove/random.ts'
-import type { Replica, Replicas } from '../prove/replicas.ts'
+import type { Cluster } from '../rig/cluster.ts'
+import type { Random } from '../clients/random.ts'
+import type { Replica, Replicas } from '../rig/replicas.ts'
 
 export interface Target { cluster: Cluster, replicas: Replicas, random: Random }
 

@@ -1,17 +1,20 @@
 import { availableParallelism, cpus, totalmem } from 'node:os'
-import { countViolations } from '../prove/checker.ts'
-import { percentile } from '../prove/open-loop.ts'
-import { round } from '../prove/scenario.ts'
+import { countViolations } from '../check/checker.ts'
+import { percentile } from '../clients/open-loop.ts'
+import { round } from '../check/findings.ts'
 import { seconds, type Campaign, type Recovery, type Result } from './campaign.ts'
 import type { Fault } from './harm.ts'
 
 const EXAMPLES_MAX = 5
 
-/** As Markdown, for docs/reliability.md. */
-export function report ({ seed, replicas, brokers, perSecond, faults }: Campaign, { facts, findings, recoveries, ms }: Result): string {
+/** As Markdown, for docs/records/campaigns.md. */
+export function report (
+  { seed, replicas, brokers, perSecond, faults }: Campaign,
+  { facts, findings, recoveries, ms }: Result
+): string {
   const attempts = facts.operations.flatMap((operation) => operation.attempts)
   const of = (outcome: string): string => round(attempts.filter((attempt) => attempt.outcome === outcome).length)
-  const acknowledged = new Set(attempts.flatMap((attempt) => attempt.outcome === 'created' ? [attempt.id] : [])).size
+  const acknowledged = new Set(attempts.flatMap((attempt) => (attempt.outcome === 'created' ? [attempt.id] : []))).size
   return `Seed ${seed}, ${faults.length} faults one after the other, ${replicas} replicas, ${brokers === 1 ? 'one broker' : `${brokers} brokers`}, ${perSecond} POST/s, ${round(ms / 1000)} s on ${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), ${round(totalmem() / 2 ** 30)} GiB, Node ${process.version}
 
 | what | count |
@@ -25,7 +28,14 @@ export function report ({ seed, replicas, brokers, perSecond, faults }: Campaign
 
 | fault | times | lasts | first 201 after, p50 / max | last POST disturbed, p50 / max | first event after, p50 / max | all well after, p50 / max |
 |---|---|---|---|---|---|---|
-${[...new Set(faults)].map((fault) => row(fault, recoveries.filter((recovery) => recovery.fault === fault.name))).join('\n')}
+${[...new Set(faults)]
+  .map((fault) =>
+    row(
+      fault,
+      recoveries.filter((recovery) => recovery.fault === fault.name)
+    )
+  )
+  .join('\n')}
 ${findings.length === 0 ? '' : `\n${examples(findings)}\n`}`
 }
 
@@ -42,6 +52,8 @@ function describe (findings: Result['findings']): string {
 }
 
 function examples (findings: Result['findings']): string {
-  return [...countViolations(findings).keys()].flatMap((violation) => findings.filter((finding) => finding.violation === violation).slice(0, EXAMPLES_MAX))
-    .map(({ violation, what }) => `- ${violation}: ${what}`).join('\n')
+  return [...countViolations(findings).keys()]
+    .flatMap((violation) => findings.filter((finding) => finding.violation === violation).slice(0, EXAMPLES_MAX))
+    .map(({ violation, what }) => `- ${violation}: ${what}`)
+    .join('\n')
 }

@@ -7,19 +7,20 @@ const NEWLINE = 10
 
 type State = 'head' | 'length' | 'chunk size' | 'chunk' | 'trailer'
 
-/** @param id the first id in the body of a 201, else empty */
+/** @param id the first id in the body of a 201, otherwise empty */
 export type OnAnswer = (status: number, id: string, bytes: number) => void
 
 /**
- * Reads the answers that come one after the other on a connection, and of each only its status, its length and where it ends: a
- * whole HTTP client would take as long for an answer as the service that is measured. Throws when it is no HTTP/1.1.
+ * Reads the answers that come one after the other on a connection, and of each only its status, its length and where it
+ * ends: a whole HTTP client would take as long for an answer as the service that is measured. Throws when it is no
+ * HTTP/1.1.
  */
 export function createAnswerReader (onFirstByte: () => void, onAnswer: OnAnswer) {
   let state: State = 'head'
   let head = ''
   let status = 0
   let bytes = 0
-  /** Bytes of the body, or of the chunk and the line end behind it, that are still to come. */
+  /** Bytes of the body, or of the chunk and the line end after it, that are still to come. */
   let left = 0
   let line = ''
   /** The body of a 201 as far as it is here. */

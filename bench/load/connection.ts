@@ -1,7 +1,10 @@
 import { connect } from 'node:net'
 import { createAnswerReader } from './answer-reader.ts'
 
-/** What is read from a socket at a time: into the same memory each time, as memory for each read costs more than reading. */
+/**
+ * What is read from a socket at a time: into the same memory each time, as memory for each read costs more than
+ * reading.
+ */
 const READ_BYTES = 64 * 1024
 
 export interface Connection {

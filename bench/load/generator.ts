@@ -1,8 +1,8 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { within } from '../../src/deadline.ts'
-import { atEnd } from '../prove/parts.ts'
+import { within } from '../../src/runtime/deadline.ts'
+import { atEnd } from '../rig/parts.ts'
 import type { Job, JobResult } from './job.ts'
 
 /** Beyond a job's own time: connecting, last answers, and what a list of a million orders takes. */
@@ -19,10 +19,16 @@ export function startGenerator () {
     const ended = new AbortController()
     try {
       const answered = once(child, 'message', { signal: ended.signal })
-      const died = once(child, 'exit', { signal: ended.signal }).then(() => { throw new Error('the load generator died') })
+      const died = once(child, 'exit', { signal: ended.signal }).then(() => {
+        throw new Error('the load generator died')
+      })
       child.send(job)
       const ms = 'ms' in job.pace ? job.pace.ms : 0
-      const [message] = await within(ms + RESULT_MS_MAX, 'the result of the load', Promise.race([answered, died])) as [{ result: JobResult } | { error: string }]
+      const [message] = (await within(
+        ms + RESULT_MS_MAX,
+        'the result of the load',
+        Promise.race([answered, died])
+      )) as [{ result: JobResult } | { error: string }]
       if ('error' in message) throw new Error(message.error)
       if (message.result.failures.length > 0) throw new Error(`failed: ${message.result.failures.join(', ')}`)
       if (message.result.answers === 0) throw new Error('nothing was answered')

@@ -1,4 +1,4 @@
-/** What the generator is told to send. */
+/** What the generator is asked to send. */
 export interface Job {
   port: number
   connections: number
@@ -7,8 +7,9 @@ export interface Job {
 }
 
 /**
- * Closed loop: each connection sends its next request when it has the answer to its last, for `ms` or until `count` are sent.
- * Open loop: `perSecond` requests are due each second, whatever became of those before them. Either ends early when it is told to.
+ * Closed loop: each connection sends its next request when it has the answer to its last, for `ms` or until `count` are
+ * sent. Open loop: `perSecond` requests are due each second, whatever became of those before them. Either ends early
+ * when it is asked to.
  */
 export type Pace = { ms: number } | { count: number } | { perSecond: number, ms: number }
 

@@ -6,7 +6,9 @@ const ORDERS = 1_000
 
 const posts = Array.from({ length: ORDERS }, (_value, n) => {
   const body = JSON.stringify(orderOf(n))
-  return Buffer.from(`POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
+  return Buffer.from(
+    `POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
+  )
 })
 const list = get('')
 

@@ -34,7 +34,13 @@ export async function runJob ({ port, connections, pace, requests }: Job, signal
     free.push(connection)
   }
 
-  function onWholeAnswer (connection: Connection, status: number, id: string, length: number, firstByteMs: number): void {
+  function onWholeAnswer (
+    connection: Connection,
+    status: number,
+    id: string,
+    length: number,
+    firstByteMs: number
+  ): void {
     const request = underWay.get(connection)!
     underWay.delete(connection)
     lastAnswerAt = performance.now()
@@ -78,7 +84,7 @@ export async function runJob ({ port, connections, pace, requests }: Job, signal
   } else {
     const dueAt = (): number => start + sent / pace.perSecond * 1000
     for (let now = start; !isOver() && failures.size === 0; await delay(TICK_MS), now = performance.now()) {
-      // The one that has been free for longest goes first: else some would idle until the server closes them.
+      // The one that has been free for longest goes first: otherwise some would idle until the server closes them.
       while (dueAt() <= now && sent < count && free.length > 0) send(free.shift()!, dueAt())
     }
     if (sent < count && !signal.aborted) fail(`${count - sent} requests that were never sent`)

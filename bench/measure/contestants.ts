@@ -15,19 +15,25 @@ export interface Contestant {
 export const GO_BINARY = '.local/bench/go-orders'
 
 const node = (file: string): string[] => [process.execPath, '--enable-source-maps', `dist/${file}`]
-const PEER_PROMISES = 'a 201 is stored and told; an order whose process died between the insert and the send is stored and never told'
+const PEER_PROMISES =
+  'a 201 is stored and published; an order whose process died between the insert and the send is stored and never published'
 
 export const SERVICE: Contestant = {
   name: 'service',
   title: 'this service',
   kind: 'service',
   command: node('src/index.js'),
-  promises: 'a 201 is stored, and told exactly once whatever dies when; strict validation, idempotency keys, metrics'
+  promises:
+    'a 201 is stored, and published exactly once whatever dies when; strict validation, idempotency keys, metrics'
 }
 
 /** The service of another checkout, which was built there. */
-export const serviceBefore = (checkout: string): Contestant =>
-  ({ ...SERVICE, name: 'before', title: 'an earlier state of this service', command: [process.execPath, '--enable-source-maps', join(checkout, 'dist/src/index.js')] })
+export const serviceBefore = (checkout: string): Contestant => ({
+  ...SERVICE,
+  name: 'before',
+  title: 'an earlier state of this service',
+  command: [process.execPath, '--enable-source-maps', join(checkout, 'dist/src/index.js')]
+})
 
 export const CONTESTANTS: Contestant[] = [
   SERVICE,
@@ -43,14 +49,14 @@ export const CONTESTANTS: Contestant[] = [
     title: 'plain Fastify: mongodb, ioredis, kafkajs',
     kind: 'peer',
     command: node('bench/peers/plain-fastify.js'),
-    promises: `${PEER_PROMISES}, a retried send may tell twice; no metrics`
+    promises: `${PEER_PROMISES}, a retried send may publish twice; no metrics`
   },
   {
     name: 'express',
     title: 'Express: Mongoose, ioredis, kafkajs, prom-client',
     kind: 'peer',
     command: node('bench/peers/express.js'),
-    promises: `${PEER_PROMISES}, a retried send may tell twice; metrics`
+    promises: `${PEER_PROMISES}, a retried send may publish twice; metrics`
   },
   {
     name: 'constant-metrics',

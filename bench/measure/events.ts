@@ -1,5 +1,5 @@
 import { percentiles } from '../load/job.ts'
-import { eventually, metric } from '../prove/service.ts'
+import { eventually, metric } from '../rig/service.ts'
 import type { Measurement } from './measurement.ts'
 import { POSTS_64 } from './posts.ts'
 import { withTrial } from './trial.ts'
@@ -9,7 +9,10 @@ const BACKLOG_ORDERS = 50_000
 const BACKLOG_ORDERS_QUICK = 10_000
 const EVENTS_MS_MAX = 60_000
 
-/** Peers answer only after the send, so that their events are there before the answer: what this compares to is in how long they take. */
+/**
+ * Peers answer only after the send, so that their events are there before the answer: what this compares to is in how
+ * long they take.
+ */
 export const LAG: Measurement = {
   name: 'event-lag',
   title: 'from the 201 to the event, at half of the measured POST/s',

@@ -12,9 +12,14 @@ export async function buildGo (): Promise<string | undefined> {
   const file = resolve(GO_BINARY)
   mkdirSync(dirname(file), { recursive: true })
   try {
-    await promisify(execFile)('go', ['build', '-o', file, '.'], { cwd: resolve('bench', 'peers', 'go'), timeout: BUILD_MS_MAX })
+    await promisify(execFile)('go', ['build', '-o', file, '.'], {
+      cwd: resolve('bench', 'peers', 'go'),
+      timeout: BUILD_MS_MAX
+    })
   } catch (error) {
     const { code, stderr } = error as NodeJS.ErrnoException & { stderr?: string }
-    return code === 'ENOENT' ? 'there is no go on the PATH' : `it could not be built: ${stderr?.trim().split('\n').at(-1) ?? (error as Error).message}`
+    return code === 'ENOENT'
+      ? 'there is no go on the PATH'
+      : `it could not be built: ${stderr?.trim().split('\n').at(-1) ?? (error as Error).message}`
   }
 }

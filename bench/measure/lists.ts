@@ -1,5 +1,5 @@
 import { startGenerator } from '../load/generator.ts'
-import { rssMegabytes } from '../prove/processes.ts'
+import { rssMegabytes } from '../rig/processes.ts'
 import type { Measurement } from './measurement.ts'
 import { ALL_ORDERS, perSecond } from './posts.ts'
 import { cpuSeconds, peakRssMegabytes } from './process.ts'
@@ -10,7 +10,7 @@ import { withTrial } from './trial.ts'
 const ORDERS = 10_000
 const MANY_ORDERS = 1_000_000
 const HOT_ORDERS = 100
-/** What is asked for beside the long list: little enough that an idle service answers each at once. */
+/** What is asked for during the long list: little enough that an idle service answers each at once. */
 const HOT_PER_SECOND = 200
 const HOT_CONNECTIONS = 16
 const HOT_MS_MAX = 120_000
@@ -28,8 +28,10 @@ export const LIST: Measurement = {
     const cpuBefore = cpuSeconds(trial.process.pid)
     const result = await trial.load(1, { ms: stage.phaseMs }, { kind: 'list' })
     const bytes = result.bytes / result.answers
-    // A line end behind the array is nothing that a reader would miss.
-    if (Math.abs(bytes - listBytes(trial.seeded)) > 1) throw new Error(`a list of ${bytes} bytes, but ${listBytes(trial.seeded)} are expected`)
+    // A line end after the array is nothing that a reader would miss.
+    if (Math.abs(bytes - listBytes(trial.seeded)) > 1) {
+      throw new Error(`a list of ${bytes} bytes, but ${listBytes(trial.seeded)} are expected`)
+    }
     return {
       perSecond: perSecond(result),
       firstByteMs: result.firstByteMs.p50,
@@ -50,7 +52,7 @@ async function seedMillion ({ mongo }: Stage): Promise<Seeded> {
 /** Peers hold the whole list in memory more than once. */
 export const LIST_MILLION: Measurement = {
   name: 'list-million',
-  title: `GET / of ${MANY_ORDERS.toLocaleString('en')} orders, hot GETs beside it`,
+  title: `GET / of ${MANY_ORDERS.toLocaleString('en')} orders, hot GETs next to it`,
   kinds: ['service'],
   figure: 'ordersPerSecond',
   unit: 'orders/s',
@@ -68,7 +70,9 @@ export const LIST_MILLION: Measurement = {
         const reading = trial.load(HOT_CONNECTIONS, { ms: HOT_MS_MAX, ...rate }, hot, beside)
         const list = await trial.load(1, { count: 1 }, { kind: 'list' }).finally(() => beside.endJob())
         const busy = await reading
-        if (list.bytes !== listBytes(seeded)) throw new Error(`a list of ${list.bytes} bytes, but ${listBytes(seeded)} are expected`)
+        if (list.bytes !== listBytes(seeded)) {
+          throw new Error(`a list of ${list.bytes} bytes, but ${listBytes(seeded)} are expected`)
+        }
         return {
           ordersPerSecond: MANY_ORDERS / list.ms * 1000,
           totalMs: list.ms,

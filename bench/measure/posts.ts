@@ -49,12 +49,20 @@ export const OPEN_LOOP: Measurement = {
   quick: false,
   needs: POSTS_64.name,
   run: (stage, contestant) => withTrial(stage, contestant, {}, async (trial) => {
-    const rates = ['go', 'fastify', 'express'].map((peer) => stage.measured(POSTS_64.name, peer, 'perSecond')).filter((rate) => rate !== undefined)
-    if (rates.length === 0) throw new Error('no peer\'s rate is known')
+    const rates = ['go', 'fastify', 'express']
+      .map((peer) => stage.measured(POSTS_64.name, peer, 'perSecond'))
+      .filter((rate) => rate !== undefined)
+    if (rates.length === 0) throw new Error("no peer's rate is known")
     const rate = Math.min(...rates) / 2
     const warm = await trial.load(OPEN_LOOP_CONNECTIONS, { ms: stage.warmUpMs, perSecond: rate }, { kind: 'posts' })
     const result = await trial.load(OPEN_LOOP_CONNECTIONS, { ms: stage.phaseMs, perSecond: rate }, { kind: 'posts' })
     await trial.expectStoredAndTold([...warm.created, ...result.created])
-    return { p50Ms: result.latencyMs.p50, p99Ms: result.latencyMs.p99, maxMs: result.latencyMs.max, duePerSecond: rate, perSecond: perSecond(result) }
+    return {
+      p50Ms: result.latencyMs.p50,
+      p99Ms: result.latencyMs.p99,
+      maxMs: result.latencyMs.max,
+      duePerSecond: rate,
+      perSecond: perSecond(result)
+    }
   })
 }

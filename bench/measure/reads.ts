@@ -49,7 +49,10 @@ export const GET_UNIFORM: Measurement = {
   run: (stage, contestant) => gets(stage, contestant, ORDERS)
 }
 
-/** The process is new and Redis empty. The warm-up reads other orders, so that what is measured are the caches and not the compiler. */
+/**
+ * The process is new and Redis empty. The warm-up reads other orders, so that what is measured are the caches and not
+ * the compiler.
+ */
 export const GET_COLD: Measurement = {
   ...shared,
   name: 'get-cold',

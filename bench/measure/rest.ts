@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { rssMegabytes } from '../prove/processes.ts'
+import { rssMegabytes } from '../rig/processes.ts'
 import type { Measurement } from './measurement.ts'
 import { ALL_ORDERS } from './posts.ts'
 import { cpuSeconds } from './process.ts'
@@ -7,7 +7,10 @@ import { withTrial } from './trial.ts'
 
 const STARTS = 3
 const SETTLE_MS = 3_000
-/** V8 frees what starting up left behind once it saw 8 or 16 s with little to do (its memory reducer), so only then a process is idle. */
+/**
+ * V8 frees what starting up left behind once it saw 8 or 16 s with little to do (its memory reducer), so only then a
+ * process is idle.
+ */
 const REST_MS = 20_000
 const IDLE_MS = 10_000
 const IDLE_MS_QUICK = 3_000

@@ -1,11 +1,13 @@
-import { within } from '../../src/deadline.ts'
-import type { Results } from '../report/results.ts'
+import { within } from '../../src/runtime/deadline.ts'
 import type { Contestant } from './contestants.ts'
-import type { Measurement } from './measurement.ts'
+import type { Figures, Measurement } from './measurement.ts'
 import type { Stage } from './stage.ts'
 
 /** All waits inside have bounds of their own; this is for what nobody thought of. */
 const RUN_MS_MAX = 10 * 60_000
+
+/** The figures of each contestant in each measurement, one entry for each round in which there were any. */
+export type Results = Record<string, Record<string, (Figures | undefined)[]>>
 
 export interface Plan {
   measurements: Measurement[]
@@ -19,7 +21,10 @@ export interface Plan {
 }
 
 /** Each measurement with one contestant after the other, each round beginning with another one. @returns what failed */
-export async function runRounds (stage: Stage, { measurements, contestants, rounds, results, signal, onRun }: Plan): Promise<string[]> {
+export async function runRounds (
+  stage: Stage,
+  { measurements, contestants, rounds, results, signal, onRun }: Plan
+): Promise<string[]> {
   const failures: string[] = []
   for (let round = 0; round < rounds; round++) {
     const rotated = contestants.map((_contestant, index) => contestants[(index + round) % contestants.length]!)
@@ -29,9 +34,13 @@ export async function runRounds (stage: Stage, { measurements, contestants, roun
         const what = `round ${round + 1}, ${measurement.name}, ${contestant.name}`
         try {
           const figures = await within(RUN_MS_MAX, what, measurement.run(stage, contestant))
-          const rows = (results[measurement.name] ??= {})[contestant.name] ??= []
+          const rows = ((results[measurement.name] ??= {})[contestant.name] ??= [])
           rows[round] = figures
-          onRun(`${what}: ${Object.entries(figures).map(([name, value]) => `${name} ${Number(value.toPrecision(4))}`).join(', ')}`)
+          onRun(
+            `${what}: ${Object.entries(figures)
+              .map(([name, value]) => `${name} ${Number(value.toPrecision(4))}`)
+              .join(', ')}`
+          )
         } catch (error) {
           signal.throwIfAborted()
           failures.push(`${what}: ${(error as Error).message}`)

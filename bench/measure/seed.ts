@@ -17,19 +17,23 @@ export function listBytes ({ sizes }: Seeded): number {
 }
 
 /**
- * Orders as they would be there already, for a database on which no service has run yet: a relay begins behind them.
+ * Orders as they would be there already, for a database on which no service has run yet: a relay begins after them.
  * @param ours with the traceparent that this service's orders have and no peer knows
  */
 export async function seed (collection: Collection<OrderDocument>, count: number, ours: boolean): Promise<Seeded> {
   const ids: string[] = []
   const sizes: number[] = []
   for (let first = 0; first < count; first += INSERT_ORDERS) {
-    const documents = Array.from({ length: Math.min(INSERT_ORDERS, count - first) }, (_value, index) => orderDocument(first + index))
+    const documents = Array.from({ length: Math.min(INSERT_ORDERS, count - first) }, (_value, index) =>
+      orderDocument(first + index)
+    )
     for (const document of documents) {
       ids.push(document._id.toHexString())
       sizes.push(Buffer.byteLength(serializeOrder(toOrder(document))))
     }
-    await collection.insertMany(ours ? documents : documents.map(({ traceparent, ...rest }) => rest as OrderDocument), { ordered: false })
+    await collection.insertMany(ours ? documents : documents.map(({ traceparent, ...rest }) => rest as OrderDocument), {
+      ordered: false
+    })
   }
   return { ids, sizes }
 }

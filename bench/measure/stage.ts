@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis'
 import { MongoClient } from 'mongodb'
 import { startGenerator, type Generator } from '../load/generator.ts'
-import { atEnd, startParts } from '../prove/parts.ts'
+import { atEnd, startParts } from '../rig/parts.ts'
 import { createTopics, type Topics } from './topics.ts'
 
 /** What all runs share: the parts, a generator, and what was settled beforehand. */
@@ -20,7 +20,10 @@ export interface Stage {
   measured: (measurement: string, contestant: string, figure: string) => number | undefined
 }
 
-export async function prepareStage (dir: string, options: Pick<Stage, 'phaseMs' | 'warmUpMs' | 'quick' | 'measured'>): Promise<Stage> {
+export async function prepareStage (
+  dir: string,
+  options: Pick<Stage, 'phaseMs' | 'warmUpMs' | 'quick' | 'measured'>
+): Promise<Stage> {
   const { urls } = await startParts({ dir, fresh: true })
   const mongo = await new MongoClient(urls.mongo!).connect()
   atEnd(() => mongo.close())

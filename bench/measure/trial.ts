@@ -4,7 +4,7 @@ import type { Collection } from 'mongodb'
 import type { Readiness } from '../../schemas/readiness.ts'
 import type { OrderDocument } from '../../src/models.ts'
 import type { JobResult, Pace, Requests } from '../load/job.ts'
-import { eventually, launch } from '../prove/service.ts'
+import { eventually, launch } from '../rig/service.ts'
 import type { Contestant } from './contestants.ts'
 import { seed, type Seeded } from './seed.ts'
 import type { Stage } from './stage.ts'
@@ -64,10 +64,17 @@ export async function startTrial (stage: Stage, contestant: Contestant, { orders
     return process.ready(`${process.url}/${UNKNOWN_ID}`, contestant.kind === 'peer' ? 404 : 200)
   }
 
-  /** Until it has looked for fixes by hand as far back as Redis may hold an order, which is the minute of those who ran before it. */
+  /**
+   * Until it has looked for fixes by hand as far back as Redis may hold an order, which is the minute of those who ran
+   * before it.
+   */
   async function usesRedis (): Promise<void> {
     if (contestant.kind !== 'service') return
-    await eventually('Redis in use', REDIS_MS_MAX, async () => (await (await fetch(`${process.operationsUrl}/readyz`)).json() as Readiness).redis === true)
+    await eventually(
+      'Redis in use',
+      REDIS_MS_MAX,
+      async () => ((await (await fetch(`${process.operationsUrl}/readyz`)).json()) as Readiness).redis === true
+    )
   }
 
   return {
@@ -86,10 +93,16 @@ export async function startTrial (stage: Stage, contestant: Contestant, { orders
 
     /** Reads these orders, each once. Rejects unless what comes is as long as they are. */
     async readEach (connections: number, from: number, to: number): Promise<JobResult> {
-      const result = await this.load(connections, { count: to - from }, { kind: 'gets', ids: seeded.ids.slice(from, to), inTurn: true })
+      const result = await this.load(
+        connections,
+        { count: to - from },
+        { kind: 'gets', ids: seeded.ids.slice(from, to), inTurn: true }
+      )
       const expected = seeded.sizes.slice(from, to).reduce((sum, size) => sum + size, 0)
-      // A line end behind each is nothing that a reader would miss.
-      if (contestant.kind !== 'ceiling' && result.bytes !== expected && result.bytes !== expected + to - from) throw new Error(`orders of ${result.bytes} bytes, but ${expected} are expected`)
+      // A line end after each is nothing that a reader would miss.
+      if (contestant.kind !== 'ceiling' && result.bytes !== expected && result.bytes !== expected + to - from) {
+        throw new Error(`orders of ${result.bytes} bytes, but ${expected} are expected`)
+      }
       return result
     },
 
@@ -100,7 +113,7 @@ export async function startTrial (stage: Stage, contestant: Contestant, { orders
     },
 
     /**
-     * Rejects unless the orders of the 201s, and no others, are stored and told, each once.
+     * Rejects unless the orders of the 201s, and no others, are stored and published, each once.
      * @returns by when, by performance.now(), all of them could be read from the topic
      */
     async expectStoredAndTold (created: string[]): Promise<number> {
@@ -114,7 +127,11 @@ export async function startTrial (stage: Stage, contestant: Contestant, { orders
         if (ids.has(id)) stored++
         else if (!before.has(id)) strangers++
       }
-      if (stored !== created.length || strangers > 0) throw new Error(`${created.length} times 201, but ${stored} of these orders are stored, and ${strangers} others`)
+      if (stored !== created.length || strangers > 0) {
+        throw new Error(
+          `${created.length} times 201, but ${stored} of these orders are stored, and ${strangers} others`
+        )
+      }
       return told
     },
 
@@ -127,7 +144,12 @@ export async function startTrial (stage: Stage, contestant: Contestant, { orders
 }
 
 /** Starts it, and ends it whatever comes of it. */
-export async function withTrial<T> (stage: Stage, contestant: Contestant, options: TrialOptions, use: (trial: Trial) => Promise<T>): Promise<T> {
+export async function withTrial<T> (
+  stage: Stage,
+  contestant: Contestant,
+  options: TrialOptions,
+  use: (trial: Trial) => Promise<T>
+): Promise<T> {
   const trial = await startTrial(stage, contestant, options)
   try {
     return await use(trial)

@@ -1,4 +1,6 @@
-/** A ceiling: Fastify that serialises a constant order, with METRICS=on also counted and timed as the service does it. */
+/**
+ * A ceiling: Fastify that serialises a constant order, with METRICS=on also counted and timed as the service does it.
+ */
 import fastify from 'fastify'
 import metricsModule from 'fastify-metrics'
 import { Registry } from 'prom-client'

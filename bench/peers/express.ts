@@ -1,4 +1,7 @@
-/** The order service as most would write it today: Express 5, Mongoose, kafkajs, ioredis, prom-client; a create and a send for each POST. */
+/**
+ * The order service as most would write it today: Express 5, Mongoose, kafkajs, ioredis, prom-client; a create and a
+ * send for each POST.
+ */
 import express, { type NextFunction, type Request, type Response } from 'express'
 import { Redis } from 'ioredis'
 import { Kafka, logLevel, Partitioners } from 'kafkajs'
@@ -7,13 +10,18 @@ import promClient from 'prom-client'
 import { CACHE_SECONDS, endOnSignal, settings } from './settings.ts'
 
 const text = { type: String, required: true, minlength: 1, maxlength: 128 }
-const orderSchema = new mongoose.Schema({
-  userId: text,
-  products: {
-    type: [{ _id: text, quantity: { type: Number, required: true, min: 1, max: 1_000_000, validate: Number.isInteger } }],
-    validate: (products: unknown[]) => products.length > 0 && products.length <= 1_000
-  }
-}, { timestamps: true, versionKey: false, writeConcern: { w: 'majority', j: true } })
+const orderSchema = new mongoose.Schema(
+  {
+    userId: text,
+    products: {
+      type: [
+        { _id: text, quantity: { type: Number, required: true, min: 1, max: 1_000_000, validate: Number.isInteger } }
+      ],
+      validate: (products: unknown[]) => products.length > 0 && products.length <= 1_000
+    }
+  },
+  { timestamps: true, versionKey: false, writeConcern: { w: 'majority', j: true } }
+)
 const Order = mongoose.model('Order', orderSchema)
 
 await mongoose.connect(settings.mongoUrl)
@@ -23,14 +31,20 @@ const producer = kafka.producer({ createPartitioner: Partitioners.DefaultPartiti
 await producer.connect()
 
 promClient.collectDefaultMetrics()
-const duration = new promClient.Histogram({ name: 'http_request_duration_seconds', help: 'requests', labelNames: ['method', 'route', 'status_code'] })
+const duration = new promClient.Histogram({
+  name: 'http_request_duration_seconds',
+  help: 'requests',
+  labelNames: ['method', 'route', 'status_code']
+})
 
 const app = express()
 app.disable('x-powered-by')
 app.use(express.json({ limit: '256kb' }))
 app.use((request, response, next) => {
   const end = duration.startTimer()
-  response.on('finish', () => end({ method: request.method, route: request.route?.path ?? 'unknown', status_code: response.statusCode }))
+  response.on('finish', () =>
+    end({ method: request.method, route: request.route?.path ?? 'unknown', status_code: response.statusCode })
+  )
   next()
 })
 
@@ -43,10 +57,19 @@ app.post('/', async (request, response) => {
   const order = await Order.create({ userId, products })
   await producer.send({
     topic: settings.topic,
-    messages: [{
-      key: order.id,
-      value: JSON.stringify({ type: 'order-placed', eventType: 'order-placed', userId, orderId: order.id, products, payload: order })
-    }]
+    messages: [
+      {
+        key: order.id,
+        value: JSON.stringify({
+          type: 'order-placed',
+          eventType: 'order-placed',
+          userId,
+          orderId: order.id,
+          products,
+          payload: order
+        })
+      }
+    ]
   })
   response.status(201).location(`/${order.id}`).json(order)
 })

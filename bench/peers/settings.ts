@@ -1,4 +1,4 @@
-/** What a peer is told, under the names that the service uses. */
+/** What a peer is given, under the names that the service uses. */
 const { PORT, MONGO_URL, REDIS_URL, KAFKA_BROKERS, KAFKA_TOPIC, LOG_LEVEL } = process.env
 
 export const settings = {
@@ -15,5 +15,9 @@ export const CACHE_SECONDS = 60
 
 /** As a process manager would end it. */
 export function endOnSignal (close: () => Promise<unknown>): void {
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { close().finally(() => process.exit(0)) })
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      close().finally(() => process.exit(0))
+    })
+  }
 }

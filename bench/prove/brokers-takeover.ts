@@ -1,14 +1,14 @@
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { startBrokers } from './brokers.ts'
-import { followTopic, type Follower } from './follower.ts'
-import { percentile } from './open-loop.ts'
-import { firstEventOf, startOrders, type PacedOrders } from './paced-orders.ts'
-import { startParts } from './parts.ts'
-import { startReplicas } from './replicas.ts'
-import { range, round, type Bench, type Scenario } from './scenario.ts'
-import { metric } from './service.ts'
-import { verifyOrders } from './verify.ts'
+import { startBrokers } from '../rig/brokers.ts'
+import { followTopic, type Follower } from '../check/follower.ts'
+import { percentile } from '../clients/open-loop.ts'
+import { firstEventOf, startOrders, type PacedOrders } from '../check/paced-orders.ts'
+import { startParts } from '../rig/parts.ts'
+import { startReplicas } from '../rig/replicas.ts'
+import { range, round, type Bench, type Scenario } from '../check/findings.ts'
+import { metric } from '../rig/service.ts'
+import { verifyOrders } from '../check/verify.ts'
 
 const BROKERS = 3
 const REPLICAS = 3
@@ -17,7 +17,10 @@ const POSTS_PER_SECOND = 200
 /** Enough orders for a p99 of their lag. */
 const LAG_MS = 15_000
 const CALM_MS = 1_000
-/** Bounds: after a SIGKILL the lease (5 s) has to end first; where partitions' leaders moved nobody has to be waited for. */
+/**
+ * Bounds: after a SIGKILL the lease (5 s) has to end first; where partitions' leaders moved nobody has to be waited
+ * for.
+ */
 const KILLED_MS_MAX = 7_000
 const MOVED_MS_MAX = 2_000
 /** Of a leadership, once it has the lease. */
@@ -40,7 +43,8 @@ async function run (bench: Bench): Promise<void> {
   const killedMs: number[] = []
   const movedMs: number[] = []
   const startMs: number[] = []
-  const lastStartMs = async (): Promise<number> => 1000 * await metric((await replicas.leader()).service, 'relay_start_seconds')
+  const lastStartMs = async (): Promise<number> =>
+    1000 * (await metric((await replicas.leader()).service, 'relay_start_seconds'))
   for (let n = 0; n < 2 * TIMES; n++) {
     await delay(CALM_MS)
     if (n % 2 === 0) {
@@ -69,7 +73,9 @@ async function run (bench: Bench): Promise<void> {
   figure(`SIGKILL of the relay's leader: a new order's event after ${range(killedMs)} (${TIMES} times)`)
   figure(`the leader of each partition moved: after ${range(movedMs)} (${TIMES} times)`)
   figure(`a leadership began within ${range(startMs)} (${startMs.length} times)`)
-  detail(`SIGKILL: ${killedMs.map((ms) => round(ms)).join(', ')} ms; moved: ${movedMs.map((ms) => round(ms)).join(', ')} ms`)
+  detail(
+    `SIGKILL: ${killedMs.map((ms) => round(ms)).join(', ')} ms; moved: ${movedMs.map((ms) => round(ms)).join(', ')} ms`
+  )
   expect(Math.max(...startMs) <= START_MS_MAX, `a leadership took ${round(Math.max(...startMs))} ms to begin`)
   expect(killedMsMax <= KILLED_MS_MAX, `after a SIGKILL of the leader events came only after ${round(killedMsMax)} ms`)
   expect(movedMsMax <= MOVED_MS_MAX, `after leaders had moved events came only after ${round(movedMsMax)} ms`)
@@ -86,4 +92,8 @@ async function measureLag (load: PacedOrders, { seenAt }: Follower): Promise<num
   return answered.map(([id, at]) => (seenAt.get(id) ?? Infinity) - at)
 }
 
-export default { name: 'brokers-takeover', title: 'a relay or a partition leader moves, three brokers', run } satisfies Scenario
+export default {
+  name: 'brokers-takeover',
+  title: 'a relay or a partition leader moves, three brokers',
+  run
+} satisfies Scenario

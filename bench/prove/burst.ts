@@ -1,9 +1,9 @@
-import { countOf, runLoad, type LoadOptions, type LoadResult } from './load.ts'
-import { percentile } from './open-loop.ts'
-import { addressesIn } from './parts.ts'
-import { round, type Bench, type Scenario } from './scenario.ts'
-import { eventually, metric, startService } from './service.ts'
-import { verifyOrders } from './verify.ts'
+import { countOf, runLoad, type LoadOptions, type LoadResult } from '../clients/overload.ts'
+import { percentile } from '../clients/open-loop.ts'
+import { addressesIn } from '../rig/parts.ts'
+import { round, type Bench, type Scenario } from '../check/findings.ts'
+import { eventually, metric, startService } from '../rig/service.ts'
+import { verifyOrders } from '../check/verify.ts'
 
 /** Kept busy throughout: the more of them, the longer a turn of the service's event loop. */
 const BUSY_CONNECTIONS = 512
@@ -33,7 +33,7 @@ async function run (bench: Bench): Promise<void> {
   ])
   const slowest = percentile(fresh.ms, 1)
   const unanswered = fresh.sent - fresh.ms.length
-  figure(`beside ${BUSY_CONNECTIONS} busy connections, over new ones: ${describe(fresh)}`)
+  figure(`next to ${BUSY_CONNECTIONS} busy connections, over new ones: ${describe(fresh)}`)
   detail(`over the busy ones: ${describe(busy)}`)
   expect(unanswered === 0, `${unanswered} POSTs over new connections had no answer`)
   expect(slowest <= SLOWEST_MS_MAX, `the slowest answer took ${round(slowest)} ms`)

@@ -4,9 +4,9 @@ import { createServer, type AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { MongoClient } from 'mongodb'
-import { startParts } from './parts.ts'
-import { round, type Bench, type Scenario } from './scenario.ts'
-import { launch, type Settings } from './service.ts'
+import { startParts } from '../rig/parts.ts'
+import { round, type Bench, type Scenario } from '../check/findings.ts'
+import { launch, type Settings } from '../rig/service.ts'
 
 /** The ten seconds that a MongoDB may take to appear, and a start. */
 const SECONDS_MAX = 15
@@ -48,8 +48,12 @@ async function run ({ dir, figure, detail, expect }: Bench): Promise<void> {
   await once(listener, 'close')
   await refused('MongoDB unreachable', { MONGO_URL: `mongodb://127.0.0.1:${taken}/` }, /MONGO_URL/)
 
-  await withMongo(join(dir, 'standalone'), { mongoReplicaSet: false }, (url) => refused('MongoDB alone', { MONGO_URL: url }, /replica set/))
-  await withMongo(join(dir, 'unknown-set'), {}, (url) => refused('MongoDB of another set', { MONGO_URL: url.replace('rs0', 'rs1') }, /rs1/))
+  await withMongo(join(dir, 'standalone'), { mongoReplicaSet: false }, (url) =>
+    refused('MongoDB alone', { MONGO_URL: url }, /replica set/)
+  )
+  await withMongo(join(dir, 'unknown-set'), {}, (url) =>
+    refused('MongoDB of another set', { MONGO_URL: url.replace('rs0', 'rs1') }, /rs1/)
+  )
 
   const auth = join(dir, 'auth')
   const keyFile = join(auth, 'key')
@@ -63,7 +67,11 @@ async function run ({ dir, figure, detail, expect }: Bench): Promise<void> {
   figure(`${asExpected} of ${cases} with one line that names the cause and an exit code that isn't 0`)
 }
 
-async function withMongo (dir: string, options: { mongoReplicaSet?: boolean, mongoArgs?: string[] }, use: (url: string) => Promise<void>): Promise<void> {
+async function withMongo (
+  dir: string,
+  options: { mongoReplicaSet?: boolean, mongoArgs?: string[] },
+  use: (url: string) => Promise<void>
+): Promise<void> {
   const local = await startParts({ dir, parts: ['mongo'], ...options })
   try {
     await use(local.urls.mongo!)
@@ -81,4 +89,4 @@ async function addUser (url: string): Promise<void> {
   }
 }
 
-export default { name: 'errors', title: 'a start that can\'t succeed', run } satisfies Scenario
+export default { name: 'errors', title: "a start that can't succeed", run } satisfies Scenario

@@ -1,10 +1,10 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
-import { percentile, startOpenLoop, type Phase } from './open-loop.ts'
-import { startParts } from './parts.ts'
-import { round, type Bench, type Scenario } from './scenario.ts'
-import { eventually, metric, startService, type Service } from './service.ts'
-import { verifyOrders } from './verify.ts'
+import { percentile, startOpenLoop, type Phase } from '../clients/open-loop.ts'
+import { startParts } from '../rig/parts.ts'
+import { round, type Bench, type Scenario } from '../check/findings.ts'
+import { eventually, metric, startService, type Service } from '../rig/service.ts'
+import { verifyOrders } from '../check/verify.ts'
 
 const POSTS_PER_SECOND = 500
 const WARM_MS = 10_000
@@ -20,7 +20,11 @@ const PUBLISHED = 'relay_events_published_total'
 async function run (bench: Bench): Promise<void> {
   const { dir, seconds, figure, detail, expect } = bench
   const { urls, parts } = await startParts({ dir, fresh: true })
-  const service = await startService(dir, { MONGO_URL: urls.mongo!, REDIS_URL: urls.redis!, KAFKA_BROKERS: urls.kafka! })
+  const service = await startService(dir, {
+    MONGO_URL: urls.mongo!,
+    REDIS_URL: urls.redis!,
+    KAFKA_BROKERS: urls.kafka!
+  })
   await eventually('a leader', 30_000, async () => await metric(service, 'relay_leader') === 1)
   const load = startOpenLoop({ url: service.url, postsPerSecond: POSTS_PER_SECOND, first: 'warming up' })
   await delay(WARM_MS)
@@ -45,8 +49,12 @@ async function run (bench: Bench): Promise<void> {
   const failed = load.phases.reduce((sum, phase) => sum + phase.failed, 0)
   const p99 = ({ latencies }: Phase): number => percentile(latencies, 0.99)
   const ratio = p99(without) / p99(before)
-  figure(`${POSTS_PER_SECOND} POST/s, Kafka SIGKILLed for ${seconds} s: ${failed} failed, p99 ${round(p99(without), 1)} ms without it and ${round(p99(before), 1)} ms before (${round(ratio, 2)} ×)`)
-  figure(`${round(waiting)} events waited, the first came ${round(drained.firstMs / 1000, 1)} s after its return, then ${round(drained.events)} in ${round(drained.ms / 1000, 1)} s: ${round(drained.perSecond)} events/s`)
+  figure(
+    `${POSTS_PER_SECOND} POST/s, Kafka SIGKILLed for ${seconds} s: ${failed} failed, p99 ${round(p99(without), 1)} ms without it and ${round(p99(before), 1)} ms before (${round(ratio, 2)} ×)`
+  )
+  figure(
+    `${round(waiting)} events waited, the first came ${round(drained.firstMs / 1000, 1)} s after its return, then ${round(drained.events)} in ${round(drained.ms / 1000, 1)} s: ${round(drained.perSecond)} events/s`
+  )
   for (const phase of [before, without, after]) detail(describe(phase))
   detail(`the load's own process: ${costs}`)
   expect(failed === 0, `requests failed: ${load.phases.find(({ failure }) => failure !== '')?.failure}`)
@@ -58,19 +66,30 @@ async function run (bench: Bench): Promise<void> {
 }
 
 /** Follows the relay from the first event after Kafka's return to the last of those that waited then. */
-async function drain (service: Service, created: () => number): Promise<{ firstMs: number, ms: number, events: number, perSecond: number }> {
+async function drain (
+  service: Service,
+  created: () => number
+): Promise<{ firstMs: number, ms: number, events: number, perSecond: number }> {
   const published = (): Promise<number> => metric(service, PUBLISHED)
   const before = await published()
-  const firstMs = await eventually('an event after Kafka\'s return', RETURN_MS_MAX, async () => await published() > before)
+  const firstMs = await eventually(
+    "an event after Kafka's return",
+    RETURN_MS_MAX,
+    async () => (await published()) > before
+  )
   const [start, first, backlog] = [performance.now(), await published(), created()]
   let now = first
   while (now < backlog) {
-    if (performance.now() - start > (backlog - first) / EVENTS_PER_SECOND_MIN * 10_000 + RETURN_MS_MAX) throw new Error(`of ${backlog} events only ${now} are published ${round((performance.now() - start) / 1000)} s after the first`)
+    if (performance.now() - start > ((backlog - first) / EVENTS_PER_SECOND_MIN) * 10_000 + RETURN_MS_MAX) {
+      throw new Error(
+        `of ${backlog} events only ${now} are published ${round((performance.now() - start) / 1000)} s after the first`
+      )
+    }
     await delay(SAMPLE_MS)
     now = await published()
   }
   const ms = performance.now() - start
-  return { firstMs, ms, events: now - first, perSecond: (now - first) / ms * 1000 }
+  return { firstMs, ms, events: now - first, perSecond: ((now - first) / ms) * 1000 }
 }
 
 /** Whether the load itself is what is slow. */

@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { createClient, describeOthers, postOrders } from './client.ts'
-import { addressesIn } from './parts.ts'
-import { countByName, partsIn } from './processes.ts'
-import { round, type Bench, type Scenario } from './scenario.ts'
-import { launch, startService } from './service.ts'
-import { verifyOrders } from './verify.ts'
+import { createClient, describeOthers, postOrders } from '../clients/client.ts'
+import { addressesIn } from '../rig/parts.ts'
+import { countByName, partsIn } from '../rig/processes.ts'
+import { round, type Bench, type Scenario } from '../check/findings.ts'
+import { launch, startService } from '../rig/service.ts'
+import { verifyOrders } from '../check/verify.ts'
 
 const KILLS = 5
 const CONNECTIONS = 64
@@ -22,7 +22,13 @@ async function run (bench: Bench): Promise<void> {
   let service = await startService(dir)
   for (let kill = 0; kill < KILLS; kill++) {
     const over = new AbortController()
-    const running = postOrders({ url: service.url, connections: CONNECTIONS, count: ORDERS_MAX, first: kill * ORDERS_MAX, signal: over.signal })
+    const running = postOrders({
+      url: service.url,
+      connections: CONNECTIONS,
+      count: ORDERS_MAX,
+      first: kill * ORDERS_MAX,
+      signal: over.signal
+    })
     await Promise.race([running, delay(RUN_MS_MIN + Math.random() * (RUN_MS_MAX - RUN_MS_MIN))])
     const killed = service.stop('SIGKILL')
     over.abort()
@@ -38,7 +44,9 @@ async function run (bench: Bench): Promise<void> {
     const processes = countByName(partsIn(dir))
     expect(processes === EXPECTED, `after restart ${kill + 1} there run ${processes}`)
   }
-  figure(`${KILLS} × kill -9 under load, ready again after ${round(Math.min(...restartsMs))}–${round(Math.max(...restartsMs))} ms, ${created.size} × 201, ${unanswered} requests cut off`)
+  figure(
+    `${KILLS} × kill -9 under load, ready again after ${round(Math.min(...restartsMs))}–${round(Math.max(...restartsMs))} ms, ${created.size} × 201, ${unanswered} requests cut off`
+  )
 
   const client = createClient(service.url, CONNECTIONS)
   const answers = await Promise.all([...created].map(async ([id, body]) => {
@@ -55,4 +63,4 @@ async function run (bench: Bench): Promise<void> {
   expect(partsIn(dir).length === 0, `after the end there run ${countByName(partsIn(dir))}`)
 }
 
-export default { name: 'kill', title: 'kill -9 loses nothing and tells nothing twice', run } satisfies Scenario
+export default { name: 'kill', title: 'kill -9 loses nothing and publishes nothing twice', run } satisfies Scenario

@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { MongoClient } from 'mongodb'
-import { leaseName, RELAY_COLLECTION, type LeaseDocument } from '../../src/lease.ts'
-import { followTopic } from './follower.ts'
-import { firstEventOf, startOrders } from './paced-orders.ts'
-import { atEnd, startParts } from './parts.ts'
-import { startReplicas } from './replicas.ts'
-import { range, round, type Bench, type Scenario } from './scenario.ts'
-import { verifyOrders } from './verify.ts'
+import { leaseName, RELAY_COLLECTION, type LeaseDocument } from '../../src/mongo/lease.ts'
+import { followTopic } from '../check/follower.ts'
+import { firstEventOf, startOrders } from '../check/paced-orders.ts'
+import { atEnd, startParts } from '../rig/parts.ts'
+import { startReplicas } from '../rig/replicas.ts'
+import { range, round, type Bench, type Scenario } from '../check/findings.ts'
+import { verifyOrders } from '../check/verify.ts'
 
 const REPLICAS = 3
 const TIMES = 5
@@ -20,7 +20,11 @@ const LEASE_POLL_MS = 2
 async function run (bench: Bench): Promise<void> {
   const { dir, figure, detail, expect } = bench
   const { urls } = await startParts({ dir, fresh: true })
-  const replicas = await startReplicas({ dir, count: REPLICAS, urls: { mongo: urls.mongo!, redis: urls.redis!, kafka: urls.kafka! } })
+  const replicas = await startReplicas({
+    dir,
+    count: REPLICAS,
+    urls: { mongo: urls.mongo!, redis: urls.redis!, kafka: urls.kafka! }
+  })
   await replicas.leader()
   const follower = await followTopic(urls.kafka!)
   const lease = await followLease(urls.mongo!)
@@ -55,10 +59,20 @@ async function run (bench: Bench): Promise<void> {
   figure(`${REPLICAS} replicas, ${POSTS_PER_SECOND} POST/s, ${load.created.size} × 201, ${load.failures.length} failed`)
   figure(`SIGKILL of the leader: a new order's event after ${range(killedMs)} (${TIMES} times)`)
   figure(`SIGTERM: a new order's event ${range(fromRelease)} after the lease was given back`)
-  detail(`from the SIGTERM: lease given back after ${range(terminated.map(({ releasedMs }) => releasedMs))}, new order's event after ${range(terminated.map(({ eventMs }) => eventMs))}, process ended after ${range(terminated.map(({ endedMs }) => endedMs))}`)
-  detail(`from the process' end: a new order's event after ${range(terminated.map(({ eventMs, endedMs }) => eventMs - endedMs))}`)
-  expect(Math.max(...killedMs) <= KILLED_MS_MAX, `after a SIGKILL of the leader events came again only after ${round(Math.max(...killedMs))} ms`)
-  expect(Math.max(...fromRelease) <= RELEASED_MS_MAX, `after the lease was given back events came only after ${round(Math.max(...fromRelease))} ms`)
+  detail(
+    `from the SIGTERM: lease given back after ${range(terminated.map(({ releasedMs }) => releasedMs))}, new order's event after ${range(terminated.map(({ eventMs }) => eventMs))}, process ended after ${range(terminated.map(({ endedMs }) => endedMs))}`
+  )
+  detail(
+    `from the process' end: a new order's event after ${range(terminated.map(({ eventMs, endedMs }) => eventMs - endedMs))}`
+  )
+  expect(
+    Math.max(...killedMs) <= KILLED_MS_MAX,
+    `after a SIGKILL of the leader events came again only after ${round(Math.max(...killedMs))} ms`
+  )
+  expect(
+    Math.max(...fromRelease) <= RELEASED_MS_MAX,
+    `after the lease was given back events came only after ${round(Math.max(...fromRelease))} ms`
+  )
   expect(load.failures.length === 0, `POSTs to the others failed: ${load.failures[0]}`)
   await verifyOrders(bench, load.created, { mongoUrl: urls.mongo!, brokers: urls.kafka! })
 }

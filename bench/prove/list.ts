@@ -2,10 +2,10 @@ import { get } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ObjectId } from 'mongodb'
 import type { Order } from '../../schemas/order.ts'
-import { addressesIn, withOrders } from './parts.ts'
-import { rssMegabytes } from './processes.ts'
-import { round, type Bench, type Scenario } from './scenario.ts'
-import { startService, type Service } from './service.ts'
+import { addressesIn, withOrders } from '../rig/parts.ts'
+import { rssMegabytes } from '../rig/processes.ts'
+import { round, type Bench, type Scenario } from '../check/findings.ts'
+import { startService, type Service } from '../rig/service.ts'
 
 const ORDERS = 200_000
 const INSERT_ORDERS = 5_000
@@ -20,13 +20,18 @@ async function run ({ dir, figure, expect }: Bench): Promise<void> {
   await fill(addressesIn(dir).mongoUrl)
   for (const [reader, bytesPerSecond] of [['fast', Infinity], ['slow', SLOW_BYTES_PER_SECOND]] as const) {
     const { status, firstByteMs, totalMs, bytes, body, before, peak } = await read(service, bytesPerSecond)
-    figure(`${reader} reader: first byte ${round(firstByteMs)} ms, ${round(bytes / 1e6, 1)} MB in ${round(totalMs)} ms (${round(ORDERS / totalMs * 1000)} orders/s), RSS ${round(before)} MB, at most +${round(peak - before)} MB`)
+    figure(
+      `${reader} reader: first byte ${round(firstByteMs)} ms, ${round(bytes / 1e6, 1)} MB in ${round(totalMs)} ms (${round((ORDERS / totalMs) * 1000)} orders/s), RSS ${round(before)} MB, at most +${round(peak - before)} MB`
+    )
     expect(status === 200, `the ${reader} reader got ${status}`)
     expect(firstByteMs < FIRST_BYTE_MS_MAX, `the ${reader} reader's first byte took ${round(firstByteMs)} ms`)
     expect(peak - before < GROWTH_MB_MAX, `the ${reader} reader made the service grow by ${round(peak - before)} MB`)
     const orders: Order[] = JSON.parse(body.toString())
     expect(orders.length === ORDERS, `the ${reader} reader got ${orders.length} orders`)
-    expect(orders.every(({ _id }, index) => index === 0 || orders[index - 1]!._id < _id), `the ${reader} reader's orders are not in ascending order`)
+    expect(
+      orders.every(({ _id }, index) => index === 0 || orders[index - 1]!._id < _id),
+      `the ${reader} reader's orders are not in ascending order`
+    )
   }
   await service.stop()
 }
@@ -66,7 +71,15 @@ async function read ({ url, pid }: Service, bytesPerSecond: number) {
       const ahead = bytes / bytesPerSecond * 1000 - (performance.now() - start)
       if (ahead > SAMPLE_MS) await delay(ahead)
     }
-    return { status: response.statusCode, firstByteMs, totalMs: performance.now() - start, bytes, body: Buffer.concat(chunks), before, peak }
+    return {
+      status: response.statusCode,
+      firstByteMs,
+      totalMs: performance.now() - start,
+      bytes,
+      body: Buffer.concat(chunks),
+      before,
+      peak
+    }
   } finally {
     clearInterval(sampling)
   }

@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { percentile, startOpenLoop, type Phase } from './open-loop.ts'
-import { startParts } from './parts.ts'
-import { round, type Bench, type Scenario } from './scenario.ts'
-import { eventually, metric, startService } from './service.ts'
-import { verifyOrders } from './verify.ts'
+import { percentile, startOpenLoop, type Phase } from '../clients/open-loop.ts'
+import { startParts } from '../rig/parts.ts'
+import { round, type Bench, type Scenario } from '../check/findings.ts'
+import { eventually, metric, startService } from '../rig/service.ts'
+import { verifyOrders } from '../check/verify.ts'
 
 const POSTS_PER_SECOND = 200
 const GETS_PER_SECOND = 500
@@ -14,10 +14,19 @@ const ALL_WELL = 'all well'
 async function run (bench: Bench): Promise<void> {
   const { dir, seconds, figure, detail, expect } = bench
   const { urls, parts } = await startParts({ dir, fresh: true })
-  const service = await startService(dir, { MONGO_URL: urls.mongo!, REDIS_URL: urls.redis!, KAFKA_BROKERS: urls.kafka! })
+  const service = await startService(dir, {
+    MONGO_URL: urls.mongo!,
+    REDIS_URL: urls.redis!,
+    KAFKA_BROKERS: urls.kafka!
+  })
   await eventually('a leader', 30_000, async () => await metric(service, 'relay_leader') === 1)
   const { redis, kafka } = parts as Required<typeof parts>
-  const load = startOpenLoop({ url: service.url, postsPerSecond: POSTS_PER_SECOND, getsPerSecond: GETS_PER_SECOND, first: 'warming up' })
+  const load = startOpenLoop({
+    url: service.url,
+    postsPerSecond: POSTS_PER_SECOND,
+    getsPerSecond: GETS_PER_SECOND,
+    first: 'warming up'
+  })
   const calm = (): Promise<void> => delay(Math.max(3, seconds / 6) * 1000)
   await calm()
   load.begin(ALL_WELL)
@@ -43,7 +52,11 @@ async function run (bench: Bench): Promise<void> {
   load.begin('Kafka is started again')
   await kafka.start()
   const [stored, published] = [load.created.size, await metric(service, 'relay_events_published_total')]
-  const drainMs = await eventually('an empty backlog', DRAIN_MS_MAX, async () => await metric(service, 'relay_events_published_total') >= stored)
+  const drainMs = await eventually(
+    'an empty backlog',
+    DRAIN_MS_MAX,
+    async () => (await metric(service, 'relay_events_published_total')) >= stored
+  )
   await calm()
   await load.stop()
 
@@ -52,11 +65,16 @@ async function run (bench: Bench): Promise<void> {
   for (const phase of measured) detail(describe(phase))
   const failed = measured.reduce((sum, phase) => sum + phase.failed, 0)
   const longest = Math.max(...measured.map(({ latencies }) => percentile(latencies, 1)))
-  figure(`${failed} failed, longest ${round(longest)} ms, ${round(stored - published)} events waited for Kafka and were told ${round(drainMs / 1000, 1)} s after its return`)
+  figure(
+    `${failed} failed, longest ${round(longest)} ms, ${round(stored - published)} events waited for Kafka and were published ${round(drainMs / 1000, 1)} s after its return`
+  )
   expect(failed === 0, `requests failed: ${measured.find(({ failure }) => failure !== '')?.failure}`)
   for (const { name, latencies } of measured) {
     const hint = name === ALL_WELL ? ', so this machine is too busy to tell' : ''
-    expect(percentile(latencies, 1) < LATENCY_MS_MAX, `${name}: a request took ${round(percentile(latencies, 1))} ms${hint}`)
+    expect(
+      percentile(latencies, 1) < LATENCY_MS_MAX,
+      `${name}: a request took ${round(percentile(latencies, 1))} ms${hint}`
+    )
   }
   await verifyOrders(bench, load.created, { mongoUrl: urls.mongo!, brokers: urls.kafka! })
   await service.stop()

@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { createClient } from './client.ts'
-import { countOf, goodput, latency, runLoad, type LoadOptions, type LoadResult } from './load.ts'
-import { percentile } from './open-loop.ts'
-import { addressesIn } from './parts.ts'
-import { rssMegabytes } from './processes.ts'
-import { round, type Bench, type Scenario } from './scenario.ts'
-import { eventually, metric, startService, type Service, type Settings } from './service.ts'
-import { verifyOrders } from './verify.ts'
+import { createClient } from '../clients/client.ts'
+import { countOf, goodput, latency, runLoad, type LoadOptions, type LoadResult } from '../clients/overload.ts'
+import { percentile } from '../clients/open-loop.ts'
+import { addressesIn } from '../rig/parts.ts'
+import { rssMegabytes } from '../rig/processes.ts'
+import { round, type Bench, type Scenario } from '../check/findings.ts'
+import { eventually, metric, startService, type Service, type Settings } from '../rig/service.ts'
+import { verifyOrders } from '../check/verify.ts'
 
 const CONNECTIONS = [64, 128, 256]
 const STEP_SECONDS = 4
@@ -23,7 +23,10 @@ const WINDOW_MS = 500
 
 const GOODPUT_SHARE_MIN = 0.8
 const SHED_P99_MS_MAX = 20
-/** Of clients that come again at once nothing is promised but that the service lives: to refuse them takes all that it has. */
+/**
+ * Of clients that come again at once nothing is promised but that the service lives: to refuse them takes all that it
+ * has.
+ */
 const FLOOD_GOODPUT_SHARE_MIN = 0.1
 const RECOVERY_MS_MAX = 5_000
 const GROWTH_MB_MAX = 200
@@ -42,7 +45,10 @@ async function run (bench: Bench): Promise<void> {
     return started
   }
 
-  async function load (options: Omit<LoadOptions, 'port' | 'first' | 'honourRetryAfter'>, honourRetryAfter = true): Promise<LoadResult> {
+  async function load (
+    options: Omit<LoadOptions, 'port' | 'first' | 'honourRetryAfter'>,
+    honourRetryAfter = true
+  ): Promise<LoadResult> {
     const port = Number(new URL(service.url).port)
     const result = await runLoad({ port, first, honourRetryAfter, ...options })
     first += result.sent
@@ -51,13 +57,23 @@ async function run (bench: Bench): Promise<void> {
   }
 
   /** The overload of a phase, with what others see of the service meanwhile. */
-  async function overload (name: string, peak: number, options: Parameters<typeof load>[0], honour: boolean): Promise<LoadResult> {
+  async function overload (
+    name: string,
+    peak: number,
+    options: Parameters<typeof load>[0],
+    honour: boolean
+  ): Promise<LoadResult> {
     const watched = watch(service, [...created.keys()].slice(-50))
     const result = await load(options, honour)
     const { before, most, reads, failedReads } = await watched.stop()
     const rate = goodput(result, options.seconds, 1)
-    detail(`${name}: ${describe(result)}, ${round(rate)} × 201/s (${round(rate / peak * 100)} % of the peak), RSS ${round(before)} MB, at most +${round(most - before)} MB; beside it ${reads.length} GETs of an order and of /livez, ${failedReads} failed, p99 ${round(percentile(reads, 0.99), 1)} ms`)
-    expect(rate >= (honour ? GOODPUT_SHARE_MIN : FLOOD_GOODPUT_SHARE_MIN) * peak, `${name}: goodput is ${round(rate / peak * 100)} % of the peak`)
+    detail(
+      `${name}: ${describe(result)}, ${round(rate)} × 201/s (${round((rate / peak) * 100)} % of the peak), RSS ${round(before)} MB, at most +${round(most - before)} MB; beside it ${reads.length} GETs of an order and of /livez, ${failedReads} failed, p99 ${round(percentile(reads, 0.99), 1)} ms`
+    )
+    expect(
+      rate >= (honour ? GOODPUT_SHARE_MIN : FLOOD_GOODPUT_SHARE_MIN) * peak,
+      `${name}: goodput is ${round((rate / peak) * 100)} % of the peak`
+    )
     expect(most - before < GROWTH_MB_MAX, `${name}: the service grew by ${round(most - before)} MB`)
     expect(result.unanswered === 0, `${name}: ${result.unanswered} requests had no answer`)
     expect(failedReads === 0, `${name}: ${failedReads} reads failed`)
@@ -90,9 +106,19 @@ async function run (bench: Bench): Promise<void> {
   const thrice = { connections: 3 * connections, seconds: OVERLOAD_SECONDS }
   for (const [name, settings, options, honour] of [
     [`${thrice.connections} connections that honour Retry-After`, undefined, thrice, true],
-    ['twice the peak from clients that don\'t care', undefined, { connections: FLOOD_CONNECTIONS, seconds: OVERLOAD_SECONDS, rate: 2 * peak }, false],
+    [
+      "twice the peak from clients that don't care",
+      undefined,
+      { connections: FLOOD_CONNECTIONS, seconds: OVERLOAD_SECONDS, rate: 2 * peak },
+      false
+    ],
     // The default leaves room for all of the first phase.
-    [`${thrice.connections} connections and POST_WAIT_MS_MAX=${SHORT_WAIT_MS}`, { POST_WAIT_MS_MAX: String(SHORT_WAIT_MS) }, thrice, true]
+    [
+      `${thrice.connections} connections and POST_WAIT_MS_MAX=${SHORT_WAIT_MS}`,
+      { POST_WAIT_MS_MAX: String(SHORT_WAIT_MS) },
+      thrice,
+      true
+    ]
   ] as const) {
     if (settings !== undefined) {
       await service.stop()
@@ -100,7 +126,9 @@ async function run (bench: Bench): Promise<void> {
       await load({ connections: 64, seconds: WARM_UP_SECONDS })
     }
     const result = await overload(name, peak, options, honour)
-    figure(`${name}: ${round(goodput(result, OVERLOAD_SECONDS, 1) / peak * 100)} % of it, ${countOf(result, 503)} shed${countOf(result, 503) === 0 ? '' : ` in p99 ${round(latency(result, 503, 0.99))} ms`}`)
+    figure(
+      `${name}: ${round((goodput(result, OVERLOAD_SECONDS, 1) / peak) * 100)} % of it, ${countOf(result, 503)} shed${countOf(result, 503) === 0 ? '' : ` in p99 ${round(latency(result, 503, 0.99))} ms`}`
+    )
     await recover(`after ${name}`, peak, normal)
   }
   await verifyOrders(bench, created, addressesIn(dir))
@@ -108,9 +136,10 @@ async function run (bench: Bench): Promise<void> {
 }
 
 function describe (result: LoadResult): string {
-  const part = (name: string, status: number): string => countOf(result, status) === 0
-    ? `0 ${name}`
-    : `${countOf(result, status)} ${name} (p50 ${round(latency(result, status, 0.5), 1)}, p99 ${round(latency(result, status, 0.99), 1)} ms)`
+  const part = (name: string, status: number): string =>
+    countOf(result, status) === 0
+      ? `0 ${name}`
+      : `${countOf(result, status)} ${name} (p50 ${round(latency(result, status, 0.5), 1)}, p99 ${round(latency(result, status, 0.99), 1)} ms)`
   const codes = [...result.codes].map(([code, count]) => `${count} × ${code}`).join(', ')
   return `${part('accepted', 201)}, ${part('shed', 503)}${codes === '' ? '' : ` [${codes}]`}`
 }
@@ -119,7 +148,14 @@ function describe (result: LoadResult): string {
 function recoveryMs ({ at, ms, statuses }: LoadResult, p99Max: number): number {
   for (let from = 0; from < LIGHT_SECONDS * 1000; from += WINDOW_MS) {
     const inside = at.flatMap((time, index) => time >= from && time < from + WINDOW_MS ? [index] : [])
-    if (inside.length > 0 && inside.every((index) => statuses[index] === 201) && percentile(inside.map((index) => ms[index]!), 0.99) <= p99Max) return from
+    if (
+      inside.length > 0 &&
+      inside.every((index) => statuses[index] === 201) &&
+      percentile(
+        inside.map((index) => ms[index]!),
+        0.99
+      ) <= p99Max
+    ) { return from }
   }
   return Infinity
 }
@@ -152,4 +188,8 @@ function watch ({ pid, url, operationsUrl }: Service, ids: string[]) {
   }
 }
 
-export default { name: 'overload', title: 'three times the connections of the peak, and twice its rate', run } satisfies Scenario
+export default {
+  name: 'overload',
+  title: 'three times the connections of the peak, and twice its rate',
+  run
+} satisfies Scenario

@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { createClient, postOrders } from './client.ts'
-import { percentile } from './open-loop.ts'
-import { startPace } from './pace.ts'
-import { startParts } from './parts.ts'
-import { round, type Bench, type Scenario } from './scenario.ts'
-import { eventually, metric, startService, type Service } from './service.ts'
+import { createClient, postOrders } from '../clients/client.ts'
+import { percentile } from '../clients/open-loop.ts'
+import { startPace } from '../clients/pace.ts'
+import { startParts } from '../rig/parts.ts'
+import { round, type Bench, type Scenario } from '../check/findings.ts'
+import { eventually, metric, startService, type Service } from '../rig/service.ts'
 
 const ORDERS = 20_000
 /** Read again and again, so that the process has them. Of the others one read in twenty finds its order there. */
@@ -26,13 +26,20 @@ interface Window { name: string, latencies: number[], failures: string[], redisH
 
 async function run ({ dir, seconds, figure, detail, expect }: Bench): Promise<void> {
   const { urls, parts } = await startParts({ dir, fresh: true })
-  const service = await startService(dir, { MONGO_URL: urls.mongo!, REDIS_URL: urls.redis!, KAFKA_BROKERS: 'off', REDIS_TTL_SECONDS: '3600' })
+  const service = await startService(dir, {
+    MONGO_URL: urls.mongo!,
+    REDIS_URL: urls.redis!,
+    KAFKA_BROKERS: 'off',
+    REDIS_TTL_SECONDS: '3600'
+  })
   const { created } = await postOrders({ url: service.url, connections: 64, count: ORDERS })
   const orders = [...created]
   const client = createClient(service.url, CONNECTIONS)
   // A POST puts its order into the process only: read once after that, it is in Redis.
   await delay(PROCESS_TTL_MS)
-  for (let i = 0; i < orders.length; i += CONNECTIONS) await Promise.all(orders.slice(i, i + CONNECTIONS).map(([id]) => client.send('GET', `/orders/${id}`)))
+  for (let i = 0; i < orders.length; i += CONNECTIONS) {
+    await Promise.all(orders.slice(i, i + CONNECTIONS).map(([id]) => client.send('GET', `/orders/${id}`)))
+  }
 
   const windows: Window[] = []
   const pending = new Set<Promise<void>>()
@@ -78,12 +85,19 @@ async function run ({ dir, seconds, figure, detail, expect }: Bench): Promise<vo
 
   const p99 = ({ latencies }: Window): number => percentile(latencies, 0.99)
   for (const { name, latencies, failures, redisHits } of [normal, first, hanging, returning, back]) {
-    detail(`${name}: ${latencies.length} GETs, ${failures.length} failed, p50 ${round(percentile(latencies, 0.5), 1)} ms, p99 ${round(percentile(latencies, 0.99), 1)} ms, longest ${round(percentile(latencies, 1))} ms, ${redisHits} orders from Redis`)
+    detail(
+      `${name}: ${latencies.length} GETs, ${failures.length} failed, p50 ${round(percentile(latencies, 0.5), 1)} ms, p99 ${round(percentile(latencies, 0.99), 1)} ms, longest ${round(percentile(latencies, 1))} ms, ${redisHits} orders from Redis`
+    )
   }
-  figure(`${GETS_PER_SECOND} GET/s, p99 ${round(p99(normal), 1)} ms; Redis hangs for ${round(hangMs / 1000)} s: ${round(p99(first), 1)} ms in the first second, ${round(p99(hanging), 1)} ms after it; goes on: used again after ${round(backMs)} ms, then ${round(p99(back), 1)} ms`)
+  figure(
+    `${GETS_PER_SECOND} GET/s, p99 ${round(p99(normal), 1)} ms; Redis hangs for ${round(hangMs / 1000)} s: ${round(p99(first), 1)} ms in the first second, ${round(p99(hanging), 1)} ms after it; goes on: used again after ${round(backMs)} ms, then ${round(p99(back), 1)} ms`
+  )
   const failures = windows.flatMap((window) => window.failures)
   expect(failures.length === 0, `${failures.length} GETs failed, as ${failures[0]}`)
-  expect(normal.redisHits > NORMAL_MS / 1000 * GETS_PER_SECOND / 4, `Redis was asked for ${normal.redisHits} orders only, so its hanging proves nothing`)
+  expect(
+    normal.redisHits > ((NORMAL_MS / 1000) * GETS_PER_SECOND) / 4,
+    `Redis was asked for ${normal.redisHits} orders only, so its hanging proves nothing`
+  )
   expect(p99(first) <= FIRST_SECOND_P99_MS_MAX, `in the first second p99 is ${round(p99(first), 1)} ms`)
   expect(p99(hanging) <= p99(normal) + ABOVE_NORMAL_MS_MAX, `while Redis hangs p99 is ${round(p99(hanging), 1)} ms`)
   expect(p99(back) <= p99(normal) + ABOVE_NORMAL_MS_MAX, `when Redis is back p99 is ${round(p99(back), 1)} ms`)

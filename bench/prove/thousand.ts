@@ -1,8 +1,8 @@
-import { createClient, describeOthers, postOrders } from './client.ts'
-import { addressesIn } from './parts.ts'
-import { round, type Bench, type Scenario } from './scenario.ts'
-import { startService } from './service.ts'
-import { verifyOrders } from './verify.ts'
+import { createClient, describeOthers, postOrders } from '../clients/client.ts'
+import { addressesIn } from '../rig/parts.ts'
+import { round, type Bench, type Scenario } from '../check/findings.ts'
+import { startService } from '../rig/service.ts'
+import { verifyOrders } from '../check/verify.ts'
 
 const ORDERS = 1_000
 const CONNECTIONS = 64
@@ -11,7 +11,9 @@ async function run (bench: Bench): Promise<void> {
   const { dir, figure, expect } = bench
   const service = await startService(dir)
   const { created, others, ms } = await postOrders({ url: service.url, connections: CONNECTIONS, count: ORDERS })
-  figure(`${created.size} × 201 over ${CONNECTIONS} connections, ${round(created.size / ms * 1000)} POST/s right after the start`)
+  figure(
+    `${created.size} × 201 over ${CONNECTIONS} connections, ${round((created.size / ms) * 1000)} POST/s right after the start`
+  )
   expect(created.size === ORDERS, `other answers: ${describeOthers(others)}`)
   await verifyOrders(bench, created, addressesIn(dir))
 
@@ -26,4 +28,4 @@ async function run (bench: Bench): Promise<void> {
   await service.stop()
 }
 
-export default { name: 'thousand', title: 'each order stored and told exactly once', run } satisfies Scenario
+export default { name: 'thousand', title: 'each order stored and published exactly once', run } satisfies Scenario

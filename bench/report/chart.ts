@@ -9,7 +9,10 @@ const WIDTH = 960
 const PANEL = { top: 34, height: 170, left: 140, gap: 60 }
 const COLORS = { service: '#2f6f4e', peer: '#8a8f98', ceiling: '#d3d6db' }
 
-/** Bars for each contestant, a panel for each measurement that counts something per second; undefined when there is none. */
+/**
+ * Bars for each contestant, a panel for each measurement that counts something per second; undefined when there is
+ * none.
+ */
 export function chart ({ results, measurements, contestants }: Report): string | undefined {
   const panels = measurements.filter(({ name }) => CHARTED.includes(name) && results[name] !== undefined)
   if (panels.length === 0) return undefined
@@ -27,8 +30,18 @@ export function chart ({ results, measurements, contestants }: Report): string |
   image.setOption({
     animation: false,
     backgroundColor: '#ffffff',
-    title: panels.map(({ title, unit }, index) => ({ text: `${title}: ${unit}`, left: left(index) - PANEL.left + 10, top: top(index) - 28, textStyle: { fontSize: 13 } })),
-    grid: panels.map((_panel, index) => ({ left: left(index), top: top(index), width: panelWidth, height: PANEL.height - 20 })),
+    title: panels.map(({ title, unit }, index) => ({
+      text: `${title}: ${unit}`,
+      left: left(index) - PANEL.left + 10,
+      top: top(index) - 28,
+      textStyle: { fontSize: 13 }
+    })),
+    grid: panels.map((_panel, index) => ({
+      left: left(index),
+      top: top(index),
+      width: panelWidth,
+      height: PANEL.height - 20
+    })),
     xAxis: panels.map((_panel, index) => ({ gridIndex: index, type: 'value', show: false })),
     yAxis: entries.map((bars, index) => ({
       gridIndex: index,

@@ -1,6 +1,6 @@
 import { tables, table, type Report } from './markdown.ts'
 
-/** docs/bench.md. Every figure in it comes from the run that wrote it. */
+/** docs/records/benchmark.md. Every figure in it comes from the run that wrote it. */
 export function document (report: Report, hasChart: boolean): string {
   return `# Benchmark
 
@@ -21,10 +21,13 @@ request was due.
 All fulfil the same contract: a POST is answered with 201 after a write with \`w: majority, j: true\`, each order is an event on Kafka
 (acks=all), single orders are cached in Redis for a minute, the list is one JSON array. Settings are the libraries' defaults.
 
-${table(['name', 'what', 'what a client may rely on'], report.contestants.map(({ name, title, promises }) => [name, title, promises]))}
+${table(
+  ['name', 'what', 'what a client may rely on'],
+  report.contestants.map(({ name, title, promises }) => [name, title, promises])
+)}
 
 ## What is demanded, and what is reached
 
-${hasChart ? '![Medians per second](bench.svg)\n\n' : ''}${tables(report)}
+${hasChart ? '![Medians per second](benchmark.svg)\n\n' : ''}${tables(report)}
 `
 }

@@ -4,7 +4,8 @@ import { LIST, LIST_MILLION } from '../measure/lists.ts'
 import type { Measurement } from '../measure/measurement.ts'
 import { POSTS_256, POSTS_64 } from '../measure/posts.ts'
 import { IDLE, START } from '../measure/rest.ts'
-import { medianOf, ratioTo, type Results } from './results.ts'
+import { medianOf, ratioTo } from './results.ts'
+import type { Results } from '../measure/rounds.ts'
 
 /** What this service is to reach: a figure of its own, or how many times the figure of another, of several the best. */
 export type Target = { measurement: Measurement, figure: string, title: string } & (
@@ -26,7 +27,13 @@ export const TARGETS: Target[] = [
   { ...perSecond, measurement: LIST, times: 1.5, of: ['go'] },
   { measurement: LIST, figure: 'firstByteMs', title: 'first byte', atMost: 5, unit: 'ms' },
   { measurement: LIST_MILLION, figure: 'peakRssMegabytes', title: 'peak RSS', atMost: 200, unit: 'MiB' },
-  { measurement: LIST_MILLION, figure: 'hotP99Times', title: 'p99 of the hot GETs, against idle', atMost: 3, unit: 'times' },
+  {
+    measurement: LIST_MILLION,
+    figure: 'hotP99Times',
+    title: 'p99 of the hot GETs, against idle',
+    atMost: 3,
+    unit: 'times'
+  },
   { ...perSecond, measurement: MIXED, times: 3, of: PEERS },
   { measurement: LAG, figure: 'p50Ms', title: 'p50', atMost: 50, unit: 'ms' },
   { measurement: LAG, figure: 'p99Ms', title: 'p99', atMost: 250, unit: 'ms' },
@@ -40,8 +47,10 @@ export interface Verdict { reached: number | undefined, verdict: 'ok' | 'short' 
 
 export function judge (target: Target, results: Results): Verdict {
   const { measurement: { name }, figure } = target
-  const reached = 'of' in target ? ratioTo(results, name, 'service', target.of, figure) : medianOf(results, name, 'service', figure)
+  const reached =
+    'of' in target ? ratioTo(results, name, 'service', target.of, figure) : medianOf(results, name, 'service', figure)
   if (reached === undefined) return { reached, verdict: 'not measured' }
-  const isReached = 'atMost' in target ? reached <= target.atMost : reached >= ('of' in target ? target.times : target.atLeast)
+  const isReached =
+    'atMost' in target ? reached <= target.atMost : reached >= ('of' in target ? target.times : target.atLeast)
   return { reached, verdict: isReached ? 'ok' : 'short' }
 }

@@ -7,5 +7,5 @@ const command = Db.prototype.command
 Db.prototype.command = function (body, options) {
   if (body.insert !== 'orders') return command.call(this, body, options)
   setTimeout(() => { command.call(this, body).catch(() => {}) }, LATER_MS)
-  return Promise.resolve({ ok: 1, n: body.documents.length })
+  return Promise.resolve({ ok: 1, n: body.documents.toBSON().length })
 }

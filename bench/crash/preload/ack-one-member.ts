@@ -1,4 +1,6 @@
-/** A lie for the checker: one member of the replica set is enough, so a failover rolls back what was answered with 201. */
+/**
+ * A lie for the checker: one member of the replica set is enough, so a failover rolls back what was answered with 201.
+ */
 import { Db } from 'mongodb'
 
 const command = Db.prototype.command

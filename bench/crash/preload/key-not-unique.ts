@@ -1,10 +1,12 @@
 /** A lie for the checker: the index of the Idempotency-Keys lets a key be taken twice. */
-import { Collection, type CreateIndexesOptions, type IndexSpecification } from 'mongodb'
+import { Db, type Document } from 'mongodb'
 
-type CreateIndex = (this: Collection, keys: IndexSpecification, options?: CreateIndexesOptions) => Promise<string>
-
-const createIndex: CreateIndex = Collection.prototype.createIndex
-const createAnyIndex: CreateIndex = function (keys, options) {
-  return createIndex.call(this, keys, { ...options, unique: false })
+const command = Db.prototype.command
+Db.prototype.command = function (body, options) {
+  if (body.createIndexes !== 'orders') return command.call(this, body, options)
+  return command.call(
+    this,
+    { ...body, indexes: body.indexes.map((index: Document) => ({ ...index, unique: false })) },
+    options
+  )
 }
-Object.assign(Collection.prototype, { createIndex: createAnyIndex })

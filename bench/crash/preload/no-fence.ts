@@ -3,5 +3,10 @@ import { Kafka } from 'kafkajs'
 
 const producer = Kafka.prototype.producer
 Kafka.prototype.producer = function (config) {
-  return producer.call(this, config?.transactionalId === undefined ? config : { ...config, transactionalId: `${config.transactionalId}.${process.pid}` })
+  return producer.call(
+    this,
+    config?.transactionalId === undefined
+      ? config
+      : { ...config, transactionalId: `${config.transactionalId}.${process.pid}` }
+  )
 }

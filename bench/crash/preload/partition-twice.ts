@@ -11,7 +11,10 @@ wrapTransactions((transaction) => ({
     const events = batch.topicMessages?.find(({ topic }) => !topic.endsWith('.checkpoints'))
     if (events === undefined || ++transactions % ONE_IN !== 0) return answers
     const { partition } = events.messages[0]!
-    const again = { topic: events.topic, messages: events.messages.filter((message) => message.partition === partition) }
+    const again = {
+      topic: events.topic,
+      messages: events.messages.filter((message) => message.partition === partition)
+    }
     await transaction.sendBatch({ ...batch, topicMessages: [again] })
     return answers
   }

@@ -10,7 +10,8 @@ export function splitTransactions (first: 'events' | 'checkpoint'): void {
     let current = transaction
     return {
       async sendBatch ({ topicMessages = [], ...batch }) {
-        const isFirst = ({ topic }: { topic: string }): boolean => topic.endsWith('.checkpoints') === (first === 'checkpoint')
+        const isFirst = ({ topic }: { topic: string }): boolean =>
+          topic.endsWith('.checkpoints') === (first === 'checkpoint')
         const [one, two] = [topicMessages.filter(isFirst), topicMessages.filter((messages) => !isFirst(messages))]
         if (one.length === 0 || two.length === 0) return await current.sendBatch({ ...batch, topicMessages })
         const answers = await current.sendBatch({ ...batch, topicMessages: one })

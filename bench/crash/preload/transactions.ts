@@ -1,7 +1,9 @@
 import { Kafka, type Transaction } from 'kafkajs'
 
 /** Puts something between the service and its Kafka transactions. `begin` makes another one of the same producer. */
-export function wrapTransactions (wrap: (transaction: Transaction, begin: () => Promise<Transaction>) => Partial<Transaction>): void {
+export function wrapTransactions (
+  wrap: (transaction: Transaction, begin: () => Promise<Transaction>) => Partial<Transaction>
+): void {
   const producer = Kafka.prototype.producer
   Kafka.prototype.producer = function (config) {
     const made = producer.call(this, config)

@@ -1,6 +1,7 @@
 /**
- * Loaded into each service of the campaign, before it (`node --import`). At the process's next Kafka transaction it dies between
- * sending and commit (SIGUSR2), hangs there until somebody sends SIGCONT (SIGWINCH), or hangs before it sends (SIGIO).
+ * Loaded into each service of the campaign, before it (`node --import`). At the process's next Kafka transaction it
+ * dies between sending and commit (SIGUSR2), hangs there until somebody sends SIGCONT (SIGWINCH), or hangs before it
+ * sends (SIGIO).
  */
 import { wrapTransactions } from './transactions.ts'
 
