@@ -2,7 +2,8 @@ import t, { type Test } from 'tap'
 import '../../src/kafka/client.ts'
 import { readRanges, topicRanges } from '../../src/kafka/topic-reader.ts'
 import { eventually, newNamespace } from '../helper.ts'
-import { kafka, produce } from '../support/tools.ts'
+import { put } from '../support/relays.ts'
+import { kafka } from '../support/tools.ts'
 
 /** A topic with one committed record, and one of a transaction that somebody has left open. */
 async function startTransaction (t: Test) {
@@ -11,7 +12,7 @@ async function startTransaction (t: Test) {
   await admin.connect()
   await admin.createTopics({ topics: [{ topic, numPartitions: 1 }] })
   await admin.disconnect()
-  await produce(topic, [{ key: 'committed', value: '1' }])
+  await put(topic, [{ key: 'committed', value: '1' }])
   const producer = kafka.producer({ transactionalId: topic, maxInFlightRequests: 1 })
   await producer.connect()
   t.teardown(() => producer.disconnect())
@@ -52,7 +53,7 @@ t.test('partitions that are read at once leave no connection open', async (t) =>
   await admin.connect()
   await admin.createTopics({ topics: [{ topic, numPartitions: 8 }] })
   await admin.disconnect()
-  await produce(topic, Array.from({ length: 8 }, (_, partition) => ({ partition, value: '1' })))
+  await put(topic, Array.from({ length: 8 }, (_, partition) => ({ partition, value: '1' })))
   const sockets = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'TCPSocketWrap').length
   const before = sockets()
   let records = 0

@@ -10,7 +10,8 @@ import {
 import { createRandom } from '../../bench/clients/random.ts'
 import { subscribePlainly } from '../support/faults.ts'
 import { eventually, newNamespace } from '../helper.ts'
-import { kafka, produce } from '../support/tools.ts'
+import { put } from '../support/relays.ts'
+import { kafka } from '../support/tools.ts'
 import { readRanges, topicRanges } from '../../src/kafka/topic-reader.ts'
 
 type Filter = (partition: { messages: FetchedRecord[], abortedTransactions: AbortedTransaction[] }) => FetchedRecord[]
@@ -156,7 +157,7 @@ t.test(
       'the marker of b, which its coordinator writes after its answer'
     )
     await a!.abort()
-    await produce(topic, [{ key: 'committed', value: '' }])
+    await put(topic, [{ key: 'committed', value: '' }])
 
     const ranges = await topicRanges(kafka, topic)
     let keys: string[] = []

@@ -151,9 +151,16 @@ export async function limitMessages (topic: string, bytesMax: number): Promise<v
     admin.alterConfigs({ validateOnly: false, resources: [{ type: 2, name: topic, configEntries }] }))
 }
 
-/** Puts records on a topic as only a broken Kafka, another program or an earlier release would. */
+/**
+ * Puts records on a topic as only a broken Kafka, another program or an earlier release would: each once, also where a
+ * new topic has no leader yet for some of its partitions and the request is sent again.
+ */
 export async function put (topic: string, messages: Message[]): Promise<void> {
-  const producer = kafka.producer({ createPartitioner: Partitioners.DefaultPartitioner })
+  const producer = kafka.producer({
+    createPartitioner: Partitioners.DefaultPartitioner,
+    idempotent: true,
+    maxInFlightRequests: 1
+  })
   await producer.connect()
   await producer.send({ topic, messages })
   await producer.disconnect()

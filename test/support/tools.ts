@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { Kafka, logLevel, Partitioners, type Message } from 'kafkajs'
+import { Kafka, logLevel } from 'kafkajs'
 import type { Test } from 'tap'
 import type { Settings } from '../../schemas/settings.ts'
 import { runTool, type Tool } from '../../tools/tool.ts'
@@ -50,11 +50,3 @@ export const kafka = new Kafka({
   logLevel: logLevel.NOTHING,
   retry: { initialRetryTime: 50, retries: 20 }
 })
-
-/** Puts records on a topic as nobody should. */
-export async function produce (topic: string, messages: Message[]): Promise<void> {
-  const producer = kafka.producer({ createPartitioner: Partitioners.DefaultPartitioner })
-  await producer.connect()
-  await producer.send({ topic, messages })
-  await producer.disconnect()
-}

@@ -15,7 +15,8 @@ import {
   startService,
   type RunningService
 } from '../helper.ts'
-import { fork, kafka, produce, run } from '../support/tools.ts'
+import { put } from '../support/relays.ts'
+import { fork, kafka, run } from '../support/tools.ts'
 
 type Report = { clean: boolean, records: number, orders: number, legacy: number, replayed: number } & Record<
   Kind,
@@ -198,7 +199,7 @@ t.test('a second event, an event of no order and records that are no events are 
   )
   const foreign = toDocument(aNewOrder, traceparentOf(undefined))
   const record = toRecord(toDocument(aNewOrder, traceparentOf(undefined)))
-  await produce(namespace, [
+  await put(namespace, [
     toRecord(twice!),
     toRecord(foreign),
     { ...record, key: String(misnamed!._id) },
@@ -232,7 +233,7 @@ t.test('a second event, an event of no order and records that are no events are 
 t.test('an order whose only record is invalid is not sent again', async (t) => {
   const leader = await startLeader(t)
   const lost = await loseEvent(leader)
-  await produce(leader.namespace, [{ ...toRecord(lost), value: '{}' }] as never)
+  await put(leader.namespace, [{ ...toRecord(lost), value: '{}' }] as never)
   t.match((await auditOf(leader.namespace, '--repair')).report, {
     invalid: { count: 1 },
     missing: { count: 0 },
