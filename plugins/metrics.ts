@@ -76,7 +76,7 @@ export default fp(async (app) => {
   const shed = counter('requests_shed_total', 'requests refused with 503 OVERLOADED, as there was too much to do', [
     'reason'
   ])
-  for (const reason of ['posts', 'lists', 'event-loop', 'heap']) shed.inc({ reason }, 0)
+  for (const reason of ['posts', 'lists', 'pages', 'event-loop', 'heap']) shed.inc({ reason }, 0)
   gauge('orders_in_flight', 'orders that wait to be stored or are being stored', [], async () => app.orders.inFlight)
   gauge('lists_open', 'lists of all orders that are being read', [], async () => app.lists.count)
 

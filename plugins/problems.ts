@@ -2,6 +2,7 @@ import { STATUS_CODES } from 'node:http'
 import build from 'fast-json-stringify'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { OrderQuerySchema, type OrderQuery } from '../schemas/order-query.ts'
 import { ProblemSchema, type Problem, type ProblemPlace } from '../schemas/problem.ts'
 import { RouteNotFound } from '../src/errors.ts'
 
@@ -77,6 +78,8 @@ const PLACES: Record<string, Omit<ProblemPlace, 'detail'>[]> = {
 
 interface ValidationError { instancePath: string, keyword: string, message?: string, params: Record<string, unknown> }
 interface ThrownError extends Error {
+  /** Of the query, where the mistake is. */
+  parameters?: string[]
   statusCode?: number
   code?: string
   validation?: ValidationError[]
@@ -101,7 +104,8 @@ function problemOf (error: ThrownError, requestId: string, instance: string | un
     )
   }
   const text = detail ?? error.message
-  const places = (PLACES[error.code ?? ''] ?? []).map((place) => ({ ...place, detail: text }))
+  const named = error.parameters?.map((parameter) => ({ parameter }))
+  const places = (named ?? PLACES[error.code ?? ''] ?? []).map((place) => ({ ...place, detail: text }))
   return problem(status, code ?? codeOf(error, status), text, requestId, instance, places)
 }
 
@@ -140,6 +144,7 @@ function placeOf ({ instancePath, keyword, message, params }: ValidationError, c
   switch (context) {
     case 'headers': return { header: name, detail: `The header ${name} ${what}.` }
     case 'params': return { parameter: name, detail: `The ${name} in the path ${what}.` }
+    case 'querystring': return { parameter: name, detail: explainParameter(name, keyword, message) }
     default: return { pointer, detail: `${pointer === '' ? 'The body' : pointer} ${what}.` }
   }
 }
@@ -153,6 +158,14 @@ function explain (keyword: string, message: string | undefined, unknown: boolean
       : 'must be 1 to 128 characters, without a lone surrogate'
   }
   return message ?? 'is not valid'
+}
+
+/** Words for a pattern are those of its schema. */
+function explainParameter (name: string, keyword: string, message: string | undefined): string {
+  if (keyword === 'additionalProperties') return `There is no parameter ${name} here.`
+  const { description } = OrderQuerySchema.properties[name as keyof OrderQuery]
+  const isPlain = keyword !== 'pattern' && keyword !== 'anyOf' && keyword !== 'const' && keyword !== 'format'
+  return `The parameter ${name} ${isPlain ? message : 'is not what it must be'}: ${description}.`
 }
 
 /** A name may be as long as a body; its beginning shows which one it is. */

@@ -1,26 +1,21 @@
-import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import {
   NewOrderHeadersSchema,
   NewOrderSchema,
-  OrderListSchema,
   OrderParamsSchema,
   OrderSchema
 } from '../schemas/order.ts'
-import { ProblemSchema } from '../schemas/problem.ts'
 import { OrderNotFound } from '../src/errors.ts'
 import type { OrderJson } from '../src/encoding/order-json.ts'
 import { traceparentOf } from '../src/traceparent.ts'
+import { envelopeOf, JSON_TYPE, problems } from './answers.ts'
 import { refuseContentEncoding, takeUserIdFromHeader, unquoteIdempotencyKey } from './order-request.ts'
 
-const JSON_TYPE = 'application/json; charset=utf-8'
-const problems = { '4xx': ProblemSchema, '5xx': ProblemSchema }
-
-/** The three routes. Orders come from the store as serialised bytes, already in the shape of their schemas. */
+/** One order. It comes from the store as serialised bytes, already in the shape of its schema. */
 const routes: FastifyPluginAsyncTypebox = async (app) => {
-  const { orders, reads, lists } = app
-  const [prefix, suffix] = app.settings.RESPONSE_ENVELOPE === 'result' ? ['{"result":', '}'] : ['', '']
+  const { orders, reads } = app
+  const [prefix, suffix] = envelopeOf(app.settings)
   const [before, after] = [Buffer.from(prefix), Buffer.from(suffix)]
 
   function envelope (json: OrderJson): OrderJson {
@@ -35,19 +30,6 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   function admit (_request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
     done(orders.refusal())
   }
-
-  // Without a route of its own HEAD would read all orders to throw them away. The method stands in a list as Fastify
-  // would otherwise leave out /orders without its trailing slash (route() in its lib/route.js compares with 'HEAD'
-  // alone).
-  app.route({ method: ['HEAD'], url: '/', handler: async (_request, reply) => reply.type(JSON_TYPE).send() })
-
-  app.get('/', {
-    exposeHeadRoute: false,
-    schema: { response: { 200: OrderListSchema, ...problems } }
-  }, async (_request, reply) => {
-    const chunks = await lists.open(prefix, suffix)
-    return reply.type(JSON_TYPE).send(Readable.from(chunks, { objectMode: false }) as never)
-  })
 
   app.get('/:id', {
     schema: { params: OrderParamsSchema, response: { 200: OrderSchema, ...problems } }

@@ -98,6 +98,13 @@ export const SettingsSchema = Type.Object({
     maximum: 17_179_869_184,
     description: 'bytes of orders held in this process; 0 = none'
   }),
+  ORDER_INDEXES: Type.Union(
+    ['off', 'user', 'product', 'all'].map((indexes) => Type.Literal(indexes)),
+    {
+      default: 'off',
+      description: 'off, user, product or all: indexes for the parameters userId and productId of a list, which each POST pays for'
+    }
+  ),
   REDIS_TTL_SECONDS: Type.Integer({
     default: 60,
     minimum: 1,

@@ -1,4 +1,5 @@
 import fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import accepts from '@fastify/accepts'
 import http, { serverOptions } from '../plugins/http.ts'
 import kafka from '../plugins/kafka.ts'
 import localParts from '../plugins/local-parts.ts'
@@ -14,6 +15,7 @@ import relay from '../plugins/relay.ts'
 import settings, { type SettingsOptions } from '../plugins/settings.ts'
 import { acceptOnlyJson } from '../routes/order-request.ts'
 import operationRoutes from '../routes/operations.ts'
+import listRoutes from '../routes/lists.ts'
 import orderRoutes from '../routes/orders.ts'
 import type { Settings } from '../schemas/settings.ts'
 import { logOptions } from './runtime/logger.ts'
@@ -72,7 +74,10 @@ export function createApi ({ logger = true, ...options }: ServiceOptions = {}): 
   api.register(orders)
   api.register(relay)
   acceptOnlyJson(api)
-  api.register(orderRoutes)
-  api.register(orderRoutes, { prefix: '/orders' })
+  api.register(accepts)
+  for (const prefix of ['', '/orders']) {
+    api.register(listRoutes, { prefix })
+    api.register(orderRoutes, { prefix })
+  }
   return api
 }

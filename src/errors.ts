@@ -8,6 +8,22 @@ export const OrderNotFound = createError<[string]>('ORDER_NOT_FOUND', 'There is 
 export const RouteNotFound = createError<[string, string]>('ROUTE_NOT_FOUND', 'There is no %s %s here.', 404)
 export const HostMissing = createError('HOST_MISSING', 'An HTTP/1.1 request needs the header Host.', 400)
 export const NotUtf8 = createError<[string]>('NOT_UTF8', '%s is not valid UTF-8.', 400)
+export const QueryMalformed = createError(
+  'QUERY_MALFORMED',
+  'The query is not percent-encoded UTF-8.',
+  400
+)
+export const ParameterRepeated = createError<[string]>('PARAMETER_REPEATED', 'The parameter %s must be sent once.', 400)
+export const ParametersConflict = createError<[string, string]>(
+  'PARAMETERS_CONFLICT',
+  "The parameters %s and %s can't be used together.",
+  400
+)
+export const FilterOff = createError<[string, string]>(
+  'FILTER_OFF',
+  'The parameter %s is switched off here, as it needs an index: start the service with ORDER_INDEXES=%s or all.',
+  400
+)
 export const UserIdRepeated = createError('USER_ID_REPEATED', 'The header x-user-id must be sent once.', 400)
 export const UserIdConflict = createError(
   'USER_ID_CONFLICT',
@@ -52,6 +68,11 @@ export const NotStored = createError(
 export const OutcomeUnknown = createError(
   'OUTCOME_UNKNOWN',
   'The database did not confirm the order in time. It may or may not be stored.',
+  503
+)
+export const IndexMissing = createError<[string]>(
+  'INDEX_MISSING',
+  'The database has no index for %s yet. Try again.',
   503
 )
 export const StoreUnavailable = createError('STORE_UNAVAILABLE', 'The database does not answer. Try again.', 503)

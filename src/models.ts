@@ -27,6 +27,16 @@ export const IDEMPOTENCY_INDEX = {
   options: { name: 'idempotency', unique: true, partialFilterExpression: { 'idempotency.key': { $exists: true } } }
 }
 
+/**
+ * What pages are filtered by has an index, which every insert pays for, so each is a choice (ORDER_INDEXES). It is used
+ * by its name, as another one of the same fields may be partial.
+ */
+export const FILTER_INDEXES = {
+  userId: { key: { userId: 1, _id: 1 }, name: 'page_user' },
+  productId: { key: { 'products._id': 1, _id: 1 }, name: 'page_product' }
+} as const
+export type OrderFilter = keyof typeof FILTER_INDEXES
+
 /** Selects, in a query or a change stream, the orders that this service wrote. */
 export function writtenByUs (prefix = ''): Document {
   return { [`${prefix}traceparent`]: { $type: 'string' } }
@@ -57,7 +67,8 @@ function isTime (value: unknown): boolean {
 export function toDocument (order: NewOrder, traceparent: string, idempotencyKey?: string): OrderDocument {
   const now = new Date()
   const document = {
-    _id: new ObjectId(),
+    // Of this second, so that a time finds its range of ids also when the process stood still just here.
+    _id: new ObjectId(ObjectId.generate(Math.floor(now.getTime() / 1000))),
     userId: order.userId,
     products: order.products,
     createdAt: now,

@@ -41,3 +41,8 @@ export function sizeOf (type: number, bson: Buffer, offset: number): number {
     default: throw new TypeError(`unknown BSON type 0x${type.toString(16)}`)
   }
 }
+
+/** MongoDB stores `_id` first: size (4), type (1), "_id\0" (4), then an ObjectId's 12 bytes. @returns them in hex */
+export function idOf (bson: Buffer): string {
+  return Buffer.from(bson.buffer, bson.byteOffset + 9, 12).toString('hex')
+}

@@ -79,6 +79,15 @@ export function createOrderReads ({ db, collection, redis, bytesMax, observe }: 
       return flights.get(id) ?? fly(id, now + ttl)
     },
 
+    /**
+     * Several of them: what isn't in this process is asked for in the same moment, and so in one command to Redis and
+     * one to MongoDB.
+     * @param ids as in `find`
+     */
+    findAll (ids: string[]): Promise<(OrderJson | undefined)[]> {
+      return Promise.all(ids.map((id) => this.find(id)))
+    },
+
     /** A new order is likely to be read soon, and its bytes are at hand. */
     remember (id: string, json: OrderJson): void {
       cache?.set(id, json, performance.now() + TTL_MS)

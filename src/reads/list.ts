@@ -7,6 +7,7 @@ import { Overloaded, StoreUnavailable } from '../errors.ts'
 import { JsonBuffer } from '../encoding/json-buffer.ts'
 import { ANY_OBJECT_ID } from '../models.ts'
 import { createMinorGc } from '../runtime/minor-gc.ts'
+import type { Framing } from './framing.ts'
 
 /**
  * Two batches are what lies in memory, some 60 KB each. Larger ones make a list quicker by a third, but the first byte
@@ -24,7 +25,7 @@ const writeOrder = bsonToJson(OrderSchema)
 /** The first thing that is yielded, and nobody sees: a generator that has not begun would end without its `finally`. */
 const NOTHING = Buffer.alloc(0)
 
-export interface ListsObserver { shed: (reason: 'lists') => void }
+export interface ListsObserver { shed: (reason: 'lists' | 'pages') => void }
 
 export type OrderLists = ReturnType<typeof createOrderLists>
 
@@ -43,12 +44,12 @@ export function createOrderLists ({
   const filled = createMinorGc()
 
   /**
-   * All orders as the text of a JSON array, oldest first, in chunks, with constant memory: the next batch is fetched
-   * while the reader takes this one. Ending the iteration closes the cursor.
-   * @throws Overloaded, StoreUnavailable before the first chunk; an error after it leaves the array open, so that
+   * All orders, oldest first, in chunks, with constant memory: the next batch is fetched while the reader takes this
+   * one. Ending the iteration closes the cursor.
+   * @throws Overloaded, StoreUnavailable before the first chunk; after it an error breaks the answer off, so that
    * nobody takes it for whole
    */
-  async function open (prefix = '', suffix = ''): Promise<AsyncGenerator<Buffer>> {
+  async function open (framing: Framing): Promise<AsyncGenerator<Buffer>> {
     if (count >= listsMax) {
       observe.shed('lists')
       throw new Overloaded()
@@ -57,8 +58,7 @@ export function createOrderLists ({
     const chunks = read({
       db,
       collection,
-      prefix,
-      suffix,
+      framing,
       filled,
       ended: () => {
         count--
@@ -76,8 +76,8 @@ export function createOrderLists ({
   }
 }
 
-async function * read ({ db, collection, prefix, suffix, filled, ended }: {
-  db: Db, collection: string, prefix: string, suffix: string, filled: (bytes: number) => void, ended: () => void
+async function * read ({ db, collection, framing, filled, ended }: {
+  db: Db, collection: string, framing: Framing, filled: (bytes: number) => void, ended: () => void
 }): AsyncGenerator<Buffer> {
   // The driver's own cursor makes objects for each field of a raw document before it hands its bytes over: 3 KB an
   // order.
@@ -92,7 +92,7 @@ async function * read ({ db, collection, prefix, suffix, filled, ended }: {
     })
   let next: Promise<CursorBatch> | undefined
   const out = new JsonBuffer()
-  out.ascii(`${prefix}[`)
+  out.ascii(framing.open)
   const take = (): Buffer => {
     filled(out.length)
     return out.take()
@@ -106,17 +106,18 @@ async function * read ({ db, collection, prefix, suffix, filled, ended }: {
       next = cursor.ended ? undefined : cursor.more(BATCH_ORDERS)
       next?.catch(() => {}) // prefetched: the error surfaces when the batch is awaited
       for (const bson of batch.documents as unknown as Buffer[]) {
-        if (!first) out.byte(0x2c)
+        if (!first) out.ascii(framing.between)
         first = false
         writeOrder(bson, out)
+        out.ascii(framing.after)
         if (out.length >= CHUNK_BYTES) yield take()
       }
       if (out.length > 0) yield take()
       if (next === undefined) break
       batch = await next
     }
-    out.ascii(`]${suffix}`)
-    yield take()
+    out.ascii(framing.close)
+    if (out.length > 0) yield take()
   } finally {
     // What is asked while MongoDB fetches for this cursor leaves the cursor open. A hung MongoDB answers neither, and
     // the reader is to hear of it.

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { ObjectId, type Db } from 'mongodb'
 import { OrderSchema } from '../../schemas/order.ts'
 import { createBatcher } from '../runtime/batcher.ts'
+import { idOf } from '../encoding/bson.ts'
 import { bsonToJson } from '../encoding/bson-to-json.ts'
 import { findRaw } from '../mongo/cursor.ts'
 import { StoreUnavailable } from '../errors.ts'
@@ -117,9 +118,4 @@ export function createOrderLookUp ({ db, collection, redis, observe }: {
 
 function fulfilled<T> (value: T): PromiseFulfilledResult<T> {
   return { status: 'fulfilled', value }
-}
-
-/** MongoDB stores `_id` first: size (4), type (1), "_id\0" (4), then the ObjectId's 12 bytes. */
-function idOf (bson: Buffer): string {
-  return Buffer.from(bson.buffer, bson.byteOffset + 9, 12).toString('hex')
 }

@@ -1,4 +1,4 @@
-import type { Document } from 'mongodb'
+import { ObjectId, type Document } from 'mongodb'
 import t, { type Test } from 'tap'
 import { recordsOf } from '../../src/events/change-to-record.ts'
 import { openOrderStream } from '../../src/relay/publishing/order-stream.ts'
@@ -163,6 +163,32 @@ t.test('a hundred GETs of one order at once are a look-up or two', async (t) => 
     `${finds.length} finds: another one only for those who came after its end`
   )
   t.ok(finds.every(({ op }) => op === 'query'), 'and none asks whether anything follows')
+})
+
+t.test('a batch of 250 ids is one MGET and one find, or nothing at all', async (t) => {
+  const service = await startCounted(t)
+  const { _id, ...order } = (await post(service.url)).body
+  const documents = Array.from({ length: 250 }, () => ({ ...order, _id: new ObjectId() }))
+  await service.db.collection('orders').insertMany(documents)
+  const ids = documents.map(({ _id }) => _id.toHexString()).join()
+  service.count()
+  t.equal((await service.api.inject(`/orders?ids=${ids}`)).json().length, 250)
+  t.strictSame((await service.mongoCommands()).map(({ op }) => op), ['query'])
+  t.equal(service.redisCommands('mget'), 1)
+  service.count()
+  await service.api.inject(`/orders?ids=${ids}`)
+  t.strictSame(await service.mongoCommands(), [])
+  t.equal(service.redisCommands('mget'), 0)
+})
+
+t.test('a page is one find, also the one that ends just where the orders do', async (t) => {
+  const service = await startCounted(t)
+  await postMany(service.url, 20)
+  for (const limit of [5, 20, 21]) {
+    service.count()
+    t.equal((await service.api.inject(`/orders?limit=${limit}`)).json().length, Math.min(limit, 20))
+    t.strictSame((await service.mongoCommands()).map(({ op }) => op), ['query'])
+  }
 })
 
 t.test('a list of 5,000 orders is a find and a few batches', async (t) => {
