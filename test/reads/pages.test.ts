@@ -18,13 +18,16 @@ const others = [
 ]
 const collection = service.db.collection<OrderDocument>('orders')
 
+/** An earlier release's, which was made in one second and got its id in the next. */
+const LATE = 499
 /** Two in each second; every tenth is of user-1, each of one of seven products, of which some have it twice. */
 const stored = Array.from({ length: ORDERS }, (_, index) => {
   const at = new Date((SECOND + index / 2) * 1000)
+  const second = SECOND + Math.floor(index / 2) + (index === LATE ? 1 : 0)
   const line = { _id: `product-${index % 7}`, quantity: 1 }
   return {
     ...toDocument({ userId: `user-${index % 10}`, products: index % 3 === 0 ? [line, line] : [line] }, ''),
-    _id: new ObjectId(firstIdOf(SECOND + Math.floor(index / 2)).slice(0, 8) + index.toString(16).padStart(16, '0')),
+    _id: new ObjectId(firstIdOf(second).slice(0, 8) + index.toString(16).padStart(16, '0')),
     createdAt: at,
     updatedAt: at
   }
