@@ -3,6 +3,7 @@ import accepts from '@fastify/accepts'
 import http, { serverOptions } from '../plugins/http.ts'
 import kafka from '../plugins/kafka.ts'
 import localParts from '../plugins/local-parts.ts'
+import methods from '../plugins/methods.ts'
 import metrics from '../plugins/metrics.ts'
 import mongo from '../plugins/mongo.ts'
 import orders from '../plugins/orders.ts'
@@ -46,6 +47,7 @@ export function createService (options: ServiceOptions = {}): Service {
   const operations = fastify({ ...serverOptions, loggerInstance: api.log })
   operations.register(http)
   operations.register(problems)
+  operations.register(methods)
   const listening: Operations = {
     metrics: () => api.metricsRegistry.metrics(),
     readiness: () => describeReadiness(api)
@@ -62,6 +64,7 @@ export function createApi ({ logger = true, ...options }: ServiceOptions = {}): 
   const api = fastify({ ...serverOptions, logger: logger === true ? logOptions : logger, pluginTimeout: 0 })
   api.register(http)
   api.register(problems)
+  api.register(methods)
   api.register(settings, options)
   api.register(localParts)
   api.register(mongo)

@@ -6,6 +6,11 @@ import createError from '@fastify/error'
  */
 export const OrderNotFound = createError<[string]>('ORDER_NOT_FOUND', 'There is no order %s.', 404)
 export const RouteNotFound = createError<[string, string]>('ROUTE_NOT_FOUND', 'There is no %s %s here.', 404)
+export const MethodNotAllowed = createError<[string, string]>(
+  'METHOD_NOT_ALLOWED',
+  'There is no %s for this path, but %s.',
+  405
+)
 export const HostMissing = createError('HOST_MISSING', 'An HTTP/1.1 request needs the header Host.', 400)
 export const NotUtf8 = createError<[string]>('NOT_UTF8', '%s is not valid UTF-8.', 400)
 export const QueryMalformed = createError(
