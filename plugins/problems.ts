@@ -164,7 +164,7 @@ function explain (keyword: string, message: string | undefined, unknown: boolean
 function explainParameter (name: string, keyword: string, message: string | undefined): string {
   if (keyword === 'additionalProperties') return `There is no parameter ${name} here.`
   const { description } = OrderQuerySchema.properties[name as keyof OrderQuery]
-  const isPlain = keyword !== 'pattern' && keyword !== 'anyOf' && keyword !== 'const' && keyword !== 'format'
+  const isPlain = keyword !== 'pattern' && keyword !== 'enum' && keyword !== 'format'
   return `The parameter ${name} ${isPlain ? message : 'is not what it must be'}: ${description}.`
 }
 

@@ -43,20 +43,24 @@ export default fp<SettingsOptions>(async (app, { dotenv = false, env = {}, setti
   }
   app.log.level = app.settings.LOG_LEVEL
   checkUrls(app.settings)
-  const { NODE_ENV, MONGO_URL, REDIS_URL, KAFKA_BROKERS } = app.settings
+  const { MONGO_URL, REDIS_URL, KAFKA_BROKERS } = app.settings
   const empty = Object.entries({ MONGO_URL, REDIS_URL, KAFKA_BROKERS })
     .filter(([, value]) => value === '')
     .map(([name]) => name)
   if (app.settings.KAFKA_SASL !== 'off' && (app.settings.KAFKA_USER === '' || app.settings.KAFKA_PASSWORD === '')) {
     throw new StartupError('KAFKA_USER and KAFKA_PASSWORD must be set when KAFKA_SASL is not off')
   }
-  if (/^prod(uction)?$/i.test(NODE_ENV) && empty.length > 0) {
+  if (isProduction(app.settings) && empty.length > 0) {
     throw new StartupError(
       `${empty.join(', ')} must be set when NODE_ENV is production, as local parts are for development only`
     )
   }
   for (const warning of file?.warnings ?? []) app.log.warn(warning)
 }, { name: 'settings' })
+
+export function isProduction ({ NODE_ENV }: Settings): boolean {
+  return /^prod(uction)?$/i.test(NODE_ENV)
+}
 
 /** Control characters, of which URLs lose some without a word, and what web pages add to what is copied from them. */
 const UNSEEN = /[\p{Cc}\u200b\u2060\ufeff]/u

@@ -2,14 +2,33 @@ import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { FILTERS } from '../plugins/reads.ts'
-import { OrderListSchema } from '../schemas/order.ts'
+import { Type } from '@sinclair/typebox'
+import { OrderBatchSchema, OrderListSchema } from '../schemas/order.ts'
 import { OrderQuerySchema } from '../schemas/order-query.ts'
 import { join, jsonArray, LINES, type Framing } from '../src/reads/framing.ts'
 import { nextQuery } from '../src/reads/page-query.ts'
-import { envelopeOf, JSON_TYPE, problems } from './answers.ts'
+import { envelopeOf, jsonAnswer, JSON_TYPE, problemAnswers } from './answers.ts'
 import { checkFilter, idsOf, readQuery } from './list-query.ts'
 
 const LINES_TYPES = ['application/x-ndjson', 'application/jsonl']
+
+const DESCRIPTION = [
+  'Without parameters it is all orders, oldest first, as a stream.',
+  'With `ids` it is these orders, in this order, and `null` for those that are unknown; no other parameter can be used then.',
+  'Any other parameter makes it a page. `userId` and `productId` can\'t be combined, and each may be switched off.',
+  'In a walk from page to page no order comes twice, and every order is there that was stored when the walk began.'
+].join(' ')
+
+const LIST_ANSWER = jsonAnswer('the orders', Type.Union([OrderListSchema, OrderBatchSchema]), {
+  Link: {
+    type: 'string',
+    description: 'only if another page follows: where it is, relative to the address of this one, as <?…>; rel="next"'
+  },
+  Vary: { type: 'string' }
+})
+for (const type of LINES_TYPES) {
+  LIST_ANSWER.content[type] = { schema: Type.String({ description: 'an order in JSON, or null, on each line' }) }
+}
 
 /** Orders as a list: all of them, a page, or those of some ids; as an array or, for who accepts that, in lines. */
 const routes: FastifyPluginAsyncTypebox = async (app) => {
@@ -40,7 +59,17 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/', {
     exposeHeadRoute: false,
     preValidation: readQuery,
-    schema: { querystring: OrderQuerySchema, response: { 200: OrderListSchema, ...problems } }
+    schema: {
+      operationId: 'listOrders',
+      summary: 'All orders, a page of them, or those of some ids',
+      description: DESCRIPTION,
+      querystring: OrderQuerySchema,
+      response: { 200: LIST_ANSWER, ...problemAnswers },
+      problems: {
+        400: ['VALIDATION_FAILED', 'QUERY_MALFORMED', 'PARAMETER_REPEATED', 'PARAMETERS_CONFLICT', 'FILTER_OFF'],
+        503: ['OVERLOADED', 'INDEX_MISSING', 'STORE_UNAVAILABLE']
+      }
+    }
   }, async (request, reply) => {
     const { query } = request
     const framing = framingFor(request, reply)

@@ -9,7 +9,7 @@ import {
 import { OrderNotFound } from '../src/errors.ts'
 import type { OrderJson } from '../src/encoding/order-json.ts'
 import { traceparentOf } from '../src/traceparent.ts'
-import { envelopeOf, JSON_TYPE, problems } from './answers.ts'
+import { envelopeOf, jsonAnswer, JSON_TYPE, problemAnswers } from './answers.ts'
 import { refuseContentEncoding, takeUserIdFromHeader, unquoteIdempotencyKey } from './order-request.ts'
 
 /** One order. It comes from the store as serialised bytes, already in the shape of its schema. */
@@ -32,7 +32,17 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   }
 
   app.get('/:id', {
-    schema: { params: OrderParamsSchema, response: { 200: OrderSchema, ...problems } }
+    schema: {
+      operationId: 'getOrder',
+      summary: 'One order',
+      params: OrderParamsSchema,
+      response: { 200: jsonAnswer('the order', OrderSchema), ...problemAnswers },
+      problems: {
+        400: ['VALIDATION_FAILED'],
+        404: ['ORDER_NOT_FOUND'],
+        503: ['OVERLOADED', 'STORE_UNAVAILABLE']
+      }
+    }
   }, (request, reply) => {
     const id = request.params.id.toLowerCase()
     const found = reads.find(id)
@@ -46,7 +56,37 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post('/', {
     onRequest: [admit, refuseContentEncoding], // before a body is read that would be thrown away
     preValidation: [takeUserIdFromHeader, unquoteIdempotencyKey],
-    schema: { headers: NewOrderHeadersSchema, body: NewOrderSchema, response: { 201: OrderSchema, ...problems } }
+    schema: {
+      operationId: 'createOrder',
+      summary: 'Stores an order',
+      description:
+        'A 201 means that a majority of MongoDB has the order in its journal, and that its event will be published once. With an Idempotency-Key it can be sent again at any time, and is stored once.',
+      headers: NewOrderHeadersSchema,
+      body: NewOrderSchema,
+      response: {
+        201: jsonAnswer('the order as it is stored', OrderSchema, {
+          Location: { type: 'string', description: 'where the order is, relative to the host' },
+          'Idempotent-Replayed': {
+            type: 'string',
+            enum: ['true'],
+            description: 'only if an order with this Idempotency-Key came before: it is the one that is answered'
+          }
+        }),
+        ...problemAnswers
+      },
+      problems: {
+        400: [
+          'VALIDATION_FAILED', 'INVALID_JSON', 'NOT_UTF8', 'INVALID_CONTENT_LENGTH', 'USER_ID_REPEATED',
+          'USER_ID_CONFLICT', 'IDEMPOTENCY_KEY_REPEATED', 'IDEMPOTENCY_KEY_MALFORMED'
+        ],
+        409: ['IDEMPOTENCY_KEY_IN_USE'],
+        413: ['BODY_TOO_LARGE'],
+        415: ['UNSUPPORTED_MEDIA_TYPE', 'CONTENT_ENCODING_UNSUPPORTED'],
+        422: ['IDEMPOTENCY_KEY_REUSED'],
+        503: ['OVERLOADED', 'NOT_STORED', 'OUTCOME_UNKNOWN', 'STORE_UNAVAILABLE']
+      }
+    },
+    links: { 201: { getOrder: { operationId: 'getOrder', parameters: { id: '$response.body#/_id' } } } }
   }, async (request, reply) => {
     const { id, json, replayed } = await orders.create(
       request.body,

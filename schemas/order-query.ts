@@ -1,5 +1,5 @@
 import { Type, type Static } from '@sinclair/typebox'
-import { OrderSchema } from './order.ts'
+import { OrderLineSchema, OrderSchema } from './order.ts'
 
 export const PAGE_ORDERS_DEFAULT = 100
 export const PAGE_ORDERS_MAX = 1_000
@@ -23,11 +23,19 @@ export const OrderQuerySchema = Type.Object({
     pattern: `^${ORDER_ID}$`,
     description: 'the page begins after this order id, be there such an order or not'
   })),
-  order: Type.Optional(Type.Union([Type.Literal('asc'), Type.Literal('desc')], {
+  order: Type.Optional(Type.Unsafe<'asc' | 'desc'>({
+    type: 'string',
+    enum: ['asc', 'desc'],
     description: 'by id, and so by time: asc, the default, begins with the oldest'
   })),
-  userId: Type.Optional(OrderSchema.properties.userId),
-  productId: Type.Optional(OrderSchema.properties.userId),
+  userId: Type.Optional(Type.String({
+    ...OrderSchema.properties.userId,
+    description: 'only orders of this user (1–128 characters), where ORDER_INDEXES is user or all'
+  })),
+  productId: Type.Optional(Type.String({
+    ...OrderLineSchema.properties._id,
+    description: 'only orders with this product (1–128 characters), where ORDER_INDEXES is product or all'
+  })),
   createdFrom: Type.Optional(TimeSchema('orders of this RFC 3339 time or later')),
   createdTo: Type.Optional(TimeSchema('orders before this RFC 3339 time')),
   ids: Type.Optional(Type.String({

@@ -6,18 +6,18 @@ export const TEXT_CHARACTERS_MAX = 128
 // sent. A pattern alone says both, as it has to mean the same with the `u` flag, which Ajv sets, and without it, as
 // TypeBox's own checker reads it: that one also takes `maxLength` for UTF-16 units, where a character outside the BMP
 // counts twice.
-const CHARACTERS = `^(?:[^\\ud800-\\udfff]|[\\ud800-\\udbff][\\udc00-\\udfff]){1,${TEXT_CHARACTERS_MAX}}$`
+export const TEXT_PATTERN = `^(?:[^\\ud800-\\udfff]|[\\ud800-\\udbff][\\udc00-\\udfff]){1,${TEXT_CHARACTERS_MAX}}$`
 
 /** Any text that a neighbour uses as an id. */
 const ForeignIdSchema = Type.String({
-  pattern: CHARACTERS,
+  pattern: TEXT_PATTERN,
   description: `1–${TEXT_CHARACTERS_MAX} characters (code points)`
 })
 
 export const OrderLineSchema = Type.Object({
   _id: ForeignIdSchema,
   quantity: Type.Integer({ minimum: 1, maximum: 1_000_000 })
-}, { additionalProperties: false })
+}, { title: 'OrderLine', additionalProperties: false })
 
 const OrderLinesSchema = Type.Array(OrderLineSchema, { minItems: 1, maxItems: 1_000 })
 
@@ -25,22 +25,38 @@ const OrderLinesSchema = Type.Array(OrderLineSchema, { minItems: 1, maxItems: 1_
 export const NewOrderSchema = Type.Object({
   userId: ForeignIdSchema,
   products: OrderLinesSchema
-}, { additionalProperties: false })
+}, {
+  title: 'NewOrder',
+  additionalProperties: false,
+  examples: [{ userId: 'user-1', products: [{ _id: 'product-1', quantity: 2 }] }]
+})
 export type NewOrder = Static<typeof NewOrderSchema>
 
 /**
  * An order as every reader sees it, over HTTP and in the event. The order of the properties is the order on the wire.
  */
 export const OrderSchema = Type.Object({
-  _id: Type.String({ pattern: '^[0-9a-f]{24}$' }),
+  _id: Type.String({ pattern: '^[0-9a-f]{24}$', description: '24 lower-case hex digits' }),
   userId: ForeignIdSchema,
   products: OrderLinesSchema,
   createdAt: Type.String({ format: 'date-time' }),
   updatedAt: Type.String({ format: 'date-time' })
-}, { additionalProperties: false })
+}, {
+  title: 'Order',
+  additionalProperties: false,
+  examples: [{
+    _id: '6b02f71bd04988095b555726',
+    userId: 'user-1',
+    products: [{ _id: 'product-1', quantity: 2 }],
+    createdAt: '2026-11-22T14:07:23.130Z',
+    updatedAt: '2026-11-22T14:07:23.130Z'
+  }]
+})
 export type Order = Static<typeof OrderSchema>
 
-export const OrderListSchema = Type.Array(OrderSchema)
+export const OrderListSchema = Type.Array(OrderSchema, { title: 'OrderList' })
+/** As many as there were ids. */
+export const OrderBatchSchema = Type.Array(Type.Union([OrderSchema, Type.Null()]), { title: 'OrderBatch' })
 
 export const OrderParamsSchema = Type.Object({
   id: Type.String({ pattern: '^[0-9a-fA-F]{24}$', description: 'an order id: 24 hex digits, either case' })

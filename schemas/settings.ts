@@ -83,6 +83,13 @@ export const SettingsSchema = Type.Object({
     ['', 'off', 'result'].map((envelope) => Type.Literal(envelope)),
     { default: 'off', description: 'off, or result: success bodies as {"result": …}' }
   ),
+  DOCS: Type.Union(
+    ['auto', 'on', 'off'].map((docs) => Type.Literal(docs)),
+    {
+      default: 'auto',
+      description: 'auto, on or off: the page /docs and /openapi.json; auto = on, unless NODE_ENV is production'
+    }
+  ),
   LOG_LEVEL: Type.Union(
     ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'].map((level) => Type.Literal(level)),
     { default: 'info', description: 'fatal, error, warn, info, debug, trace or silent' }

@@ -1,11 +1,13 @@
 import fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import accepts from '@fastify/accepts'
+import docs from '../plugins/docs.ts'
 import http, { serverOptions } from '../plugins/http.ts'
 import kafka from '../plugins/kafka.ts'
 import localParts from '../plugins/local-parts.ts'
 import methods from '../plugins/methods.ts'
 import metrics from '../plugins/metrics.ts'
 import mongo from '../plugins/mongo.ts'
+import openapi from '../plugins/openapi.ts'
 import orders from '../plugins/orders.ts'
 import origin from '../plugins/origin.ts'
 import pressure from '../plugins/pressure.ts'
@@ -77,10 +79,28 @@ export function createApi ({ logger = true, ...options }: ServiceOptions = {}): 
   api.register(orders)
   api.register(relay)
   acceptOnlyJson(api)
+  api.register(docs)
+  registerRoutes(api)
+  return api
+}
+
+function registerRoutes (api: FastifyInstance): void {
   api.register(accepts)
   for (const prefix of ['', '/orders']) {
     api.register(listRoutes, { prefix })
     api.register(orderRoutes, { prefix })
   }
-  return api
+}
+
+/** The OpenAPI document of the routes, which need nothing to be described. */
+export async function describeApi (): Promise<object> {
+  const api = fastify(serverOptions)
+  const nothing = {} as never
+  const settings = { RESPONSE_ENVELOPE: 'off', ORDER_INDEXES: 'off' } as Settings
+  api.decorate('settings', settings)
+  for (const name of ['orders', 'reads', 'lists', 'pages'] as const) api.decorate(name, nothing)
+  api.register(openapi)
+  registerRoutes(api)
+  await api.ready()
+  return api.swagger()
 }
