@@ -14,6 +14,7 @@ import brokersTakeover from './prove/brokers-takeover.ts'
 import burst from './prove/burst.ts'
 import ctrlC from './prove/ctrl-c.ts'
 import errors from './prove/errors.ts'
+import fuzz from './prove/fuzz.ts'
 import kafkaAway from './prove/kafka-away.ts'
 import kill from './prove/kill.ts'
 import leader from './prove/leader.ts'
@@ -21,6 +22,7 @@ import list from './prove/list.ts'
 import oneKey from './prove/one-key.ts'
 import outages from './prove/outages.ts'
 import overload from './prove/overload.ts'
+import pages from './prove/pages.ts'
 import { endAll, endPartsIn } from './rig/parts.ts'
 import primary from './prove/mongo-primary.ts'
 import redisHang from './prove/redis-hang.ts'
@@ -46,6 +48,8 @@ const SCENARIOS: Scenario[] = [
   brokersTakeover,
   overload,
   burst,
+  pages,
+  fuzz,
   errors
 ]
 const ROOT = resolve('.local', 'prove')

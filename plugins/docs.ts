@@ -18,10 +18,7 @@ export default fp(async (app) => {
   const { DOCS } = app.settings
   if (DOCS === 'off' || (DOCS === 'auto' && isProduction(app.settings))) return
 
-  const [{ default: openapi }, { default: swaggerUi }] = await Promise.all([
-    import('./openapi.ts'),
-    import('@fastify/swagger-ui')
-  ])
+  const { openapi, swaggerUi } = await load()
   await app.register(openapi)
   await app.register(swaggerUi, {
     routePrefix: '/docs',
@@ -31,3 +28,10 @@ export default fp(async (app) => {
   })
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
 }, { name: 'docs', dependencies: ['settings'] })
+
+/** In a function of its own, as tsc 6.0 renames no file that is imported within an `export default`. */
+async function load () {
+  const { default: openapi } = await import('./openapi.ts')
+  const { default: swaggerUi } = await import('@fastify/swagger-ui')
+  return { openapi, swaggerUi }
+}

@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import type { FastifySchema, RouteOptions } from 'fastify'
-import { TEXT_CHARACTERS_MAX, TEXT_PATTERN } from '../schemas/order.ts'
+import { KEY_HEADER_PATTERN, TEXT_CHARACTERS_MAX, TEXT_PATTERN } from '../schemas/order.ts'
 import { IDS_MAX } from '../schemas/order-query.ts'
 import { ProblemSchema } from '../schemas/problem.ts'
 
@@ -104,6 +104,9 @@ function translate (value: JsonObject): JsonObject {
   if (value.pattern === TEXT_PATTERN) {
     const { pattern, ...rest } = value
     return { ...rest, minLength: 1, maxLength: TEXT_CHARACTERS_MAX }
+  }
+  if (value.in === 'header' && value.name === 'idempotency-key') {
+    return { ...value, schema: { type: 'string', pattern: KEY_HEADER_PATTERN } } // the schema is of the decoded one
   }
   if (value.in === 'query' && value.name === 'ids') {
     const items = { type: 'string', pattern: '^[0-9a-fA-F]{24}$' }

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { BARE_KEY_PATTERN, QUOTED_KEY_PATTERN } from '../schemas/order.ts'
 import {
   ContentEncodingUnsupported,
   IdempotencyKeyMalformed,
@@ -48,9 +49,8 @@ export function takeUserIdFromHeader (request: FastifyRequest, _reply: FastifyRe
   done()
 }
 
-/** RFC 8941, section 3.3.3: printable ASCII in quotes, with `\"` and `\\` escaped. */
-const QUOTED = /^"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"$/
-const BARE = /^[\x21\x23-\x7e][\x20-\x7e]*$/
+const QUOTED = new RegExp(QUOTED_KEY_PATTERN)
+const BARE = new RegExp(BARE_KEY_PATTERN)
 
 /** The key is a structured string; clients in the way of Stripe send it bare. Both are the same key. */
 export function unquoteIdempotencyKey (request: FastifyRequest, _reply: FastifyReply, done: Done): void {

@@ -62,8 +62,27 @@ export const OrderParamsSchema = Type.Object({
   id: Type.String({ pattern: '^[0-9a-fA-F]{24}$', description: 'an order id: 24 hex digits, either case' })
 })
 
+const KEY_CHARACTERS_MAX = 255
+/**
+ * An Idempotency-Key as it is sent: a structured string (RFC 8941, section 3.3.3), which is printable ASCII in quotes
+ * with `\"` and `\\` escaped, or bare in the way of Stripe.
+ */
+const quotedKey = (count: string): string => `"((?:[ !#-\\[\\]-~]|\\\\["\\\\])${count})"`
+const bareKey = (count: string): string => `[!#-~][ -~]${count}`
+export const QUOTED_KEY_PATTERN = `^${quotedKey('*')}$`
+export const BARE_KEY_PATTERN = `^${bareKey('*')}$`
+/** Of both, with the bounds that the schema has for a decoded one. */
+export const KEY_HEADER_PATTERN = `^(?:${quotedKey(`{1,${KEY_CHARACTERS_MAX}}`)}|${bareKey(`{0,${KEY_CHARACTERS_MAX - 1}}`)})$`
+
 /** Decoded: `x-user-id`, by which a gateway names the buyer, and `idempotency-key`. */
 export const NewOrderHeadersSchema = Type.Object({
-  'x-user-id': Type.Optional(ForeignIdSchema),
-  'idempotency-key': Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: 'without its quotes' }))
+  'x-user-id': Type.Optional(Type.String({
+    ...ForeignIdSchema,
+    description: 'stands in for a missing userId, and must not name another user'
+  })),
+  'idempotency-key': Type.Optional(Type.String({
+    minLength: 1,
+    maxLength: KEY_CHARACTERS_MAX,
+    description: 'the same for each attempt at an order, and another one for each order; quoted or bare'
+  }))
 })

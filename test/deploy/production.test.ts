@@ -40,7 +40,8 @@ t.test('it serves orders and ends when it is asked to', async (t) => {
     ...settingsFor(namespace),
     PORT: port,
     METRICS_PORT: metricsPort,
-    NODE_ENV: 'production'
+    NODE_ENV: 'production',
+    DOCS: 'on'
   })
   const end = ended(service)
   await eventually(async () => {
@@ -50,6 +51,7 @@ t.test('it serves orders and ends when it is asked to', async (t) => {
 
   const created = await post(`http://127.0.0.1:${port}/orders`, aNewOrder)
   t.equal(created.status, 201)
+  t.equal((await fetch(`http://127.0.0.1:${port}/docs`)).status, 200, 'with what it loads only when it is asked to')
   const read = await request(`http://127.0.0.1:${port}${created.headers.get('location')}`)
   t.strictSame([read.status, read.body], [200, created.body])
   const collected = await collectEvents(t, namespace)

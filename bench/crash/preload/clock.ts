@@ -1,5 +1,8 @@
-/** Loaded before the service (`node --import`): its wall clock is an hour ahead. */
-const AHEAD_MS = 3_600_000
+/**
+ * Loaded before the service (`node --import`): its wall clock is ahead, by an hour or by `?aheadMs=` of the import,
+ * which may be negative.
+ */
+const AHEAD_MS = Number(new URL(import.meta.url).searchParams.get('aheadMs') ?? 3_600_000)
 
 const now = Date.now
 globalThis.Date = class extends Date {
