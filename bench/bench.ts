@@ -1,15 +1,16 @@
 /**
- * `npm run bench [-- --quick] [-- --rounds N] [-- --seconds N] [-- --only NAME,NAME] [-- --write] [-- --before DIR]`
+ * `npm run bench [-- --quick] [-- --rounds N] [-- --seconds N] [-- --only NAME,NAME] [-- --write] [-- --before DIR]
+ * [-- --with NAME=VALUE]`
  * measures this service next to others that do the same, in turns, with the same MongoDB, Redis and Kafka, and says
  * which of its targets it reaches. Everything is on this machine and under `.local/bench`; `--write` also writes
  * docs/records/benchmark.md and its .svg. With `--before` it is measured next to the build in another checkout of it,
- * without the others. Only ratios mean something elsewhere.
+ * without the others; with `--with`, next to itself with a setting. Only ratios mean something elsewhere.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { availableParallelism, cpus, loadavg, totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
-import { CONTESTANTS, SERVICE, serviceBefore } from './measure/contestants.ts'
+import { CONTESTANTS, SERVICE, serviceBefore, serviceWith } from './measure/contestants.ts'
 import { DRAIN, LAG } from './measure/events.ts'
 import { buildGo } from './measure/go.ts'
 import { LIST, LIST_MILLION } from './measure/lists.ts'
@@ -58,7 +59,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   })
 }
 
-const { rounds, seconds, quick, write, before, measurements } = chosen()
+const { rounds, seconds, quick, write, before, settings, measurements } = chosen()
 const warmUpSeconds = quick ? WARM_UP_SECONDS_QUICK : WARM_UP_SECONDS
 const begun = performance.now()
 const load = loadavg()[0]!.toFixed(1)
@@ -67,7 +68,9 @@ const header = [
   `${rounds} ${rounds === 1 ? 'round' : 'rounds'}, ${seconds} s for each phase after ${warmUpSeconds} s to warm up`
 ]
 const results: Results = {}
-let contestants = before === undefined ? CONTESTANTS : [SERVICE, serviceBefore(resolve(before))]
+let contestants = before !== undefined
+  ? [SERVICE, serviceBefore(resolve(before))]
+  : settings !== undefined ? [SERVICE, serviceWith(settings)] : CONTESTANTS
 let failures: string[] = []
 for (const line of header) console.log(line)
 if (rounds > 0) await measure()
@@ -85,7 +88,7 @@ function chosen (): Options {
 }
 
 async function measure (): Promise<void> {
-  const noGo = before === undefined ? await buildGo() : undefined
+  const noGo = contestants === CONTESTANTS ? await buildGo() : undefined
   if (noGo !== undefined) {
     contestants = CONTESTANTS.filter(({ name }) => name !== 'go')
     header.push(`without the Go contestant: ${noGo}`)

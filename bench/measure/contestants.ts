@@ -35,6 +35,14 @@ export const serviceBefore = (checkout: string): Contestant => ({
   command: [process.execPath, '--enable-source-maps', join(checkout, 'dist/src/index.js')]
 })
 
+/** The service with other settings. */
+export const serviceWith = (settings: Record<string, string>): Contestant => ({
+  ...SERVICE,
+  name: 'with',
+  title: `the same with ${Object.entries(settings).map((pair) => pair.join('=')).join(', ')}`,
+  settings
+})
+
 export const CONTESTANTS: Contestant[] = [
   SERVICE,
   {

@@ -1,0 +1,79 @@
+import { execFile } from 'node:child_process'
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { startService } from '../helper.ts'
+
+const execute = promisify(execFile)
+const root = join(import.meta.dirname, '..', '..')
+const TSC = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+
+const PROGRAM = `
+import { createOrdersClient, problemOf, type Order } from 'order-service-client'
+
+const orders = createOrdersClient({ baseURL: process.env.ORDERS_URL! })
+const order: Order = await orders.create({ userId: 'user-1', products: [{ _id: 'product-1', quantity: 2 }] })
+const found: Order | undefined = await orders.get(order._id)
+for await (const each of orders.list({ limit: 1 })) console.log(each._id === found?._id)
+const [first]: (Order | null)[] = await orders.many([order._id])
+console.log(first?.products[0]?.quantity)
+try {
+  // @ts-expect-error a quantity is a number
+  await orders.create({ userId: 'user-1', products: [{ _id: 'product-1', quantity: '2' }] })
+} catch (error) {
+  console.log(problemOf(error)?.errors[0]?.pointer)
+}
+// @ts-expect-error there is no such parameter
+orders.pages({ page: 2 })
+`
+
+t.test('the generated types are those of openapi.json (npm run openapi writes them)', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'order-service-types-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  await execute(process.execPath, [
+    join(root, 'node_modules', '@hey-api', 'openapi-ts', 'bin', 'run.js'),
+    '-f', join(root, 'client', 'openapi-ts.config.js'), '-o', folder
+  ], { cwd: root })
+  const committed = await readFile(join(root, 'client', 'src', 'generated', 'types.gen.ts'), 'utf8')
+  t.equal(await readFile(join(folder, 'types.gen.ts'), 'utf8'), committed)
+})
+
+t.test('packed, it is used from another project, with its types', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'order-service-client-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const client = join(folder, 'client')
+  const project = await mkdtemp(join(tmpdir(), 'order-service-project-'))
+  t.teardown(() => rm(project, { recursive: true, force: true }))
+  await cp(join(root, 'client'), client, { recursive: true, filter: (source) => !source.endsWith('dist') })
+  await cp(join(root, 'tsconfig.json'), join(folder, 'tsconfig.json'))
+  await symlink(join(root, 'node_modules'), join(folder, 'node_modules'))
+  await execute(process.execPath, [TSC, '-p', client])
+  const npm = async (args: string[], cwd: string) =>
+    await execute('npm', [...args, '--no-audit', '--no-fund', '--prefer-offline'], { cwd })
+  const { stdout: packed } = await npm(['pack', '--json'], client)
+  const [{ filename, files }] = JSON.parse(packed)
+  t.strictSame(
+    files.map(({ path }: { path: string }) => path).sort(),
+    [
+      'README.md',
+      ...['generated/index', 'generated/types.gen', 'index'].flatMap((name) => [`dist/${name}.d.ts`, `dist/${name}.js`]),
+      'package.json'
+    ]
+  )
+
+  await cp(join(client, filename), join(project, filename))
+  await writeFile(join(project, 'package.json'), JSON.stringify({ type: 'module', private: true }))
+  await writeFile(join(project, 'program.ts'), PROGRAM)
+  await npm(['install', `./${filename}`], project)
+  const typeRoots = [join(root, 'node_modules', '@types')]
+  const compilerOptions = { strict: true, module: 'nodenext', target: 'es2023', types: ['node'], typeRoots }
+  await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions }))
+  await execute(process.execPath, [TSC, '-p', project]).catch(({ stdout }) => { throw new Error(stdout) })
+  const service = await startService(t, { KAFKA_BROKERS: 'off', REDIS_URL: 'off' })
+  const { stdout } = await execute(process.execPath, [join(project, 'program.js')], {
+    env: { ...process.env, ORDERS_URL: service.url }
+  })
+  t.strictSame(stdout.trim().split('\n'), ['true', '2', '/products/0/quantity'])
+})
