@@ -78,8 +78,8 @@ const PLACES: Record<string, Omit<ProblemPlace, 'detail'>[]> = {
 
 interface ValidationError { instancePath: string, keyword: string, message?: string, params: Record<string, unknown> }
 interface ThrownError extends Error {
-  /** Of the query, where the mistake is. */
-  parameters?: string[]
+  /** Where the mistake is, if the code alone doesn't say it. */
+  places?: Omit<ProblemPlace, 'detail'>[]
   statusCode?: number
   code?: string
   validation?: ValidationError[]
@@ -104,8 +104,7 @@ function problemOf (error: ThrownError, requestId: string, instance: string | un
     )
   }
   const text = detail ?? error.message
-  const named = error.parameters?.map((parameter) => ({ parameter }))
-  const places = (named ?? PLACES[error.code ?? ''] ?? []).map((place) => ({ ...place, detail: text }))
+  const places = (error.places ?? PLACES[error.code ?? ''] ?? []).map((place) => ({ ...place, detail: text }))
   return problem(status, code ?? codeOf(error, status), text, requestId, instance, places)
 }
 

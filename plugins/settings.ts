@@ -2,7 +2,7 @@ import fastifyEnv from '@fastify/env'
 import fp from 'fastify-plugin'
 import { readDotenv } from '../src/settings/dotenv.ts'
 import { StartupError } from '../src/errors.ts'
-import { checkBrokers, checkMongoUrl, checkRedisUrl } from '../src/settings/urls.ts'
+import { checkBrokers, checkHttpUrl, checkMongoUrl, checkRedisUrl } from '../src/settings/urls.ts'
 import { SettingsSchema, type Settings } from '../schemas/settings.ts'
 
 declare module 'fastify' {
@@ -86,7 +86,12 @@ function typed (name: string, value: unknown): unknown {
   return schema?.anyOf?.find((word) => word.const === value.toLowerCase())?.const ?? value
 }
 
-const URL_CHECKS = { MONGO_URL: checkMongoUrl, REDIS_URL: checkRedisUrl, KAFKA_BROKERS: checkBrokers }
+const URL_CHECKS = {
+  MONGO_URL: checkMongoUrl,
+  REDIS_URL: checkRedisUrl,
+  KAFKA_BROKERS: checkBrokers,
+  GATEWAY_URL: checkHttpUrl
+}
 
 function checkUrls (settings: Settings): void {
   for (const [name, check] of Object.entries(URL_CHECKS)) {

@@ -53,5 +53,5 @@ export function checkFilter (query: PageQuery, filters: readonly OrderFilter[]):
 }
 
 function about (parameters: string[], error: Error): Error {
-  return Object.assign(error, { parameters })
+  return Object.assign(error, { places: parameters.map((parameter) => ({ parameter })) })
 }

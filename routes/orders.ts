@@ -4,9 +4,11 @@ import {
   NewOrderHeadersSchema,
   NewOrderSchema,
   OrderParamsSchema,
-  OrderSchema
+  OrderSchema,
+  type NewOrder
 } from '../schemas/order.ts'
 import { OrderNotFound } from '../src/errors.ts'
+import type { CreatedOrder } from '../src/orders/store.ts'
 import type { OrderJson } from '../src/encoding/order-json.ts'
 import { traceparentOf } from '../src/traceparent.ts'
 import { envelopeOf, jsonAnswer, JSON_TYPE, problemAnswers } from './answers.ts'
@@ -29,6 +31,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   function admit (_request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
     done(orders.refusal())
+  }
+
+  /** @returns an order that came before: what was stored is answered, whatever the gateway says of it by now */
+  async function checked (order: NewOrder, key: string | undefined): Promise<CreatedOrder | undefined> {
+    const refused = await app.refusalByGateway!(order)
+    if (refused === undefined) return undefined
+    const earlier = key === undefined ? undefined : await orders.find(order, key)
+    if (earlier === undefined) throw refused
+    return earlier
   }
 
   app.get('/:id', {
@@ -82,17 +93,16 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         409: ['IDEMPOTENCY_KEY_IN_USE'],
         413: ['BODY_TOO_LARGE'],
         415: ['UNSUPPORTED_MEDIA_TYPE', 'CONTENT_ENCODING_UNSUPPORTED'],
-        422: ['IDEMPOTENCY_KEY_REUSED'],
-        503: ['OVERLOADED', 'NOT_STORED', 'OUTCOME_UNKNOWN', 'STORE_UNAVAILABLE']
+        422: ['IDEMPOTENCY_KEY_REUSED', 'UNKNOWN_USER', 'UNKNOWN_PRODUCT'],
+        503: ['OVERLOADED', 'NOT_STORED', 'OUTCOME_UNKNOWN', 'STORE_UNAVAILABLE', 'GATEWAY_UNAVAILABLE']
       }
     },
     links: { 201: { getOrder: { operationId: 'getOrder', parameters: { id: '$response.body#/_id' } } } }
   }, async (request, reply) => {
-    const { id, json, replayed } = await orders.create(
-      request.body,
-      traceparentOf(request.headers.traceparent),
-      request.headers['idempotency-key']
-    )
+    const { body, headers: { 'idempotency-key': key, traceparent } } = request
+    const earlier = app.refusalByGateway === undefined ? undefined : await checked(body, key)
+    const { id, json, replayed } = earlier ?? await orders.create(body, traceparentOf(traceparent), key)
+    if (!replayed) app.warnByGateway?.(body)
     if (replayed) reply.header('idempotent-replayed', 'true')
     sendOrder(reply.code(201).header('location', `${app.prefix}/${id}`), json)
   })

@@ -79,6 +79,40 @@ export const SettingsSchema = Type.Object({
         'wait, send or skip: orders of which nobody can know whether they were published; start all processes with it; send may publish them twice, skip never'
     }
   ),
+  GATEWAY_URL: Type.String({
+    default: '',
+    pattern: '^(https?://.+)?$',
+    description: "http:// or https:// of the shop's GraphQL gateway, to ask it about the users and products of orders; empty = not asked"
+  }),
+  GATEWAY_CHECK: Type.Union(
+    ['warn', 'refuse', 'require'].map((check) => Type.Literal(check)),
+    {
+      default: 'warn',
+      description: 'warn, refuse or require: unknown users and products are logged, or refused; require also refuses while the gateway does not say'
+    }
+  ),
+  GATEWAY_USER: Type.String({
+    default: 'user(_id)',
+    pattern: '^(off|\\w+\\(\\w+\\))$',
+    description: "field and argument of the gateway's query for a user, or off"
+  }),
+  GATEWAY_PRODUCT: Type.String({
+    default: 'product(id)',
+    pattern: '^(off|\\w+\\(\\w+\\))$',
+    description: "field and argument of the gateway's query for a product, or off"
+  }),
+  GATEWAY_TIMEOUT_MS: Type.Integer({
+    default: 300,
+    minimum: 10,
+    maximum: 10_000,
+    description: 'ms until the gateway must have answered'
+  }),
+  GATEWAY_BATCH: Type.Integer({
+    default: 15,
+    minimum: 1,
+    maximum: 250,
+    description: 'users and products in one query, as aliases: gateways limit them'
+  }),
   RESPONSE_ENVELOPE: Type.Union(
     ['', 'off', 'result'].map((envelope) => Type.Literal(envelope)),
     { default: 'off', description: 'off, or result: success bodies as {"result": …}' }

@@ -1,6 +1,7 @@
 import fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import accepts from '@fastify/accepts'
 import docs from '../plugins/docs.ts'
+import gateway from '../plugins/gateway.ts'
 import http, { serverOptions } from '../plugins/http.ts'
 import kafka from '../plugins/kafka.ts'
 import localParts from '../plugins/local-parts.ts'
@@ -77,6 +78,7 @@ export function createApi ({ logger = true, ...options }: ServiceOptions = {}): 
   api.register(pressure)
   api.register(reads)
   api.register(orders)
+  api.register(gateway)
   api.register(relay)
   acceptOnlyJson(api)
   api.register(docs)
@@ -98,7 +100,7 @@ export async function describeApi (): Promise<object> {
   const nothing = {} as never
   const settings = { RESPONSE_ENVELOPE: 'off', ORDER_INDEXES: 'off' } as Settings
   api.decorate('settings', settings)
-  for (const name of ['orders', 'reads', 'lists', 'pages'] as const) api.decorate(name, nothing)
+  for (const name of ['orders', 'reads', 'lists', 'pages', 'refusalByGateway', 'warnByGateway'] as const) api.decorate(name, nothing)
   api.register(openapi)
   registerRoutes(api)
   await api.ready()

@@ -60,6 +60,13 @@ export const IdempotencyKeyInUse = createError(
   'The order with this Idempotency-Key is still being stored. Try again.',
   409
 )
+export const UnknownUser = createError('UNKNOWN_USER', 'The gateway knows no such user.', 422)
+export const UnknownProduct = createError('UNKNOWN_PRODUCT', 'The gateway knows no such product.', 422)
+export const GatewayUnavailable = createError(
+  'GATEWAY_UNAVAILABLE',
+  'The gateway does not say whether user and products exist. Nothing was stored by this request; try again.',
+  503
+)
 export const Overloaded = createError(
   'OVERLOADED',
   'The service is overloaded. Nothing was stored by this request; try again.',

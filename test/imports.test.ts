@@ -50,6 +50,7 @@ const ROOMS = [
   'src/kafka.ts',
   'src/reads',
   'src/orders',
+  'src/gateway',
   'src/relay/checkpoint',
   'src/relay/reconciliation',
   'src/relay/publishing',
@@ -64,6 +65,7 @@ const ROOMS = [
 
 /** What one does is no business of the other's: a POST knows nothing of Kafka. */
 const STRANGERS = [
+  ['src/orders', 'src/gateway'], ['src/reads', 'src/gateway'], ['src/gateway', 'src/mongo'],
   ['src/orders', 'src/reads'], ['src/orders', 'src/relay'], ['src/reads', 'src/relay'],
   ['src/orders', 'src/kafka'], ['src/reads', 'src/kafka'], ['src/mongo', 'src/kafka'], ['src/process', 'src/workers']
 ] as const

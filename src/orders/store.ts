@@ -173,6 +173,16 @@ export function createOrders ({
       return { id: order._id, json, replayed: false }
     },
 
+    /**
+     * The order that came with this key before, if there is one.
+     * @throws IdempotencyKeyReused, IdempotencyKeyInUse, OrderNotFound, StoreUnavailable
+     */
+    async find (newOrder: NewOrder, idempotencyKey: string): Promise<CreatedOrder | undefined> {
+      const document = toDocument(newOrder, '', idempotencyKey)
+      const holder = await idempotency.holder(document, performance.now() + STORE_MS_MAX)
+      return holder === undefined ? undefined : await replay(holder._id.toHexString())
+    },
+
     refusal,
     get inFlight (): number {
       return inFlight()

@@ -45,6 +45,16 @@ export function checkRedisUrl (url: string): void {
   }
 }
 
+/** @throws Error that says what is wrong with it */
+export function checkHttpUrl (url: string): void {
+  try {
+    const { username, password } = new URL(url)
+    decodeURIComponent(username + password)
+  } catch {
+    throw new Error(hasRawUser(url) ? ENCODE : 'it is no URL')
+  }
+}
+
 function hasRawUser (url: string): boolean {
   const userInfo = /^[^/]+:\/\/(.*)@/s.exec(url)?.[1]
   return userInfo !== undefined && !USER_INFO.test(userInfo)

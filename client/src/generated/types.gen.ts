@@ -205,7 +205,7 @@ export type CreateOrderErrors = {
      */
     417: Problem;
     /**
-     * Unprocessable Entity: IDEMPOTENCY_KEY_REUSED
+     * Unprocessable Entity: IDEMPOTENCY_KEY_REUSED, UNKNOWN_USER, UNKNOWN_PRODUCT
      */
     422: Problem;
     /**
@@ -217,7 +217,7 @@ export type CreateOrderErrors = {
      */
     500: Problem;
     /**
-     * Service Unavailable: OVERLOADED, NOT_STORED, OUTCOME_UNKNOWN, STORE_UNAVAILABLE
+     * Service Unavailable: OVERLOADED, NOT_STORED, OUTCOME_UNKNOWN, STORE_UNAVAILABLE, GATEWAY_UNAVAILABLE
      */
     503: Problem;
 };
