@@ -50,6 +50,10 @@ export class JsonBuffer {
   }
 
   ascii (text: string): void {
+    if (text.length < 2) { // a call into Node would take a tenth of a list
+      if (text !== '') this.byte(text.charCodeAt(0))
+      return
+    }
     this.reserve(text.length)
     this.length += this.bytes.write(text, this.length, 'latin1')
   }
