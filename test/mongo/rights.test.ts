@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { MongoClient, type Document } from 'mongodb'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { startOwnPart } from '../support/faults.ts'
 import { failingStart, forkService, newFolder } from '../support/forked-service.ts'
 import { aNewOrder, eventually, post } from '../helper.ts'
@@ -39,6 +39,15 @@ async function newUser (name: string, rights: Record<string, string[]>): Promise
   }
 }
 
+async function start (t: Test, settings: NodeJS.ProcessEnv) {
+  const service = forkService(t, settings)
+  const [, url] = await eventually(() => {
+    const urls = [...service.output.stdout.matchAll(/Server listening at ([^"]+)/g)].map(([, url]) => url!)
+    return urls.length === 2 ? urls : undefined
+  }, 30_000, 'a service that listens')
+  return { ...service, url: url! }
+}
+
 const least = await newUser('least', { orders: ON_ORDERS, relay: ON_RELAY })
 
 t.test("where the collection isn't there, a user who may not make its index is shown the right", async (t) => {
@@ -52,19 +61,27 @@ t.test("where the collection isn't there, a user who may not make its index is s
 t.test('with the rights of docs/guides/kafka.md the service starts on nothing, and with fewer on what is there', async (t) => {
   const maker = await newUser('maker', { orders: [...ON_ORDERS, 'createIndex'], relay: ON_RELAY })
   for (const user of [maker, least]) {
-    const { child, output, ended } = forkService(t, user)
-    const urls = await eventually(() => {
-      const urls = [...output.stdout.matchAll(/Server listening at ([^"]+)/g)].map(([, url]) => url!)
-      return urls.length === 2 ? urls : undefined
-    }, 30_000, 'a service that listens')
+    const { child, output, ended, url } = await start(t, user)
     const headers = { 'idempotency-key': 'key-1' }
-    const { status, body } = await post(urls[1]!, { ...aNewOrder, userId: user.MONGO_URL!.slice(10, 15) }, headers)
+    const { status, body } = await post(url, { ...aNewOrder, userId: user.MONGO_URL!.slice(10, 15) }, headers)
     t.equal(status, 201)
-    t.equal((await fetch(`${urls[1]}/${body._id}`)).status, 200)
+    t.equal((await fetch(`${url}/${body._id}`)).status, 200)
     child.kill('SIGTERM')
     t.match(await ended, { code: 0, stderr: '' })
     t.notMatch(output.stdout, /"level":[45]0/)
   }
+})
+
+t.test('an index for pages that may not be made is shown, and used once somebody has made it', async (t) => {
+  const { child, output, ended, url } = await start(t, { ...least, ORDER_INDEXES: 'user' })
+  const [, key, name] = await eventually(() =>
+    /db\.orders\.createIndex\((\{.*?\}), \{name: '(\w+)'\}\)/.exec(output.stdout.replaceAll('\\"', '"')), 10_000, 'the command')
+  const page = async (): Promise<number> => (await fetch(`${url}?userId=least`)).status
+  t.equal(await page(), 503)
+  await orders.collection('orders').createIndex(JSON.parse(key!), { name: name! })
+  t.equal(await page(), 200)
+  child.kill('SIGTERM')
+  t.match(await ended, { code: 0 })
 })
 
 t.test('all rights that are missing are named, with the command that grants them', async (t) => {
