@@ -49,6 +49,14 @@ export function takeUserIdFromHeader (request: FastifyRequest, _reply: FastifyRe
   done()
 }
 
+/** RFC 7240, section 2: the first one counts, and a value may be quoted. */
+const PREFERRED_RETURN = /(?:^|,)\s*return\s*=\s*"?(minimal|representation)"?\s*(?=[;,]|$)/i
+
+/** Whether the order itself is not wanted in the answer. Preferences that nobody knows are ignored, as they must be. */
+export function prefersMinimal (prefer: string | undefined): boolean {
+  return prefer !== undefined && PREFERRED_RETURN.exec(prefer)?.[1]!.toLowerCase() === 'minimal'
+}
+
 const QUOTED = new RegExp(QUOTED_KEY_PATTERN)
 const BARE = new RegExp(BARE_KEY_PATTERN)
 

@@ -12,7 +12,7 @@ import type { CreatedOrder } from '../src/orders/store.ts'
 import type { OrderJson } from '../src/encoding/order-json.ts'
 import { traceparentOf } from '../src/traceparent.ts'
 import { envelopeOf, jsonAnswer, JSON_TYPE, problemAnswers } from './answers.ts'
-import { refuseContentEncoding, takeUserIdFromHeader, unquoteIdempotencyKey } from './order-request.ts'
+import { prefersMinimal, refuseContentEncoding, takeUserIdFromHeader, unquoteIdempotencyKey } from './order-request.ts'
 
 /** One order. It comes from the store as serialised bytes, already in the shape of its schema. */
 const routes: FastifyPluginAsyncTypebox = async (app) => {
@@ -77,6 +77,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       response: {
         201: jsonAnswer('the order as it is stored', OrderSchema, {
           Location: { type: 'string', description: 'where the order is, relative to the host' },
+          'Preference-Applied': { type: 'string', description: 'return=minimal, if there is no body for that reason' },
           'Idempotent-Replayed': {
             type: 'string',
             enum: ['true'],
@@ -99,12 +100,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     links: { 201: { getOrder: { operationId: 'getOrder', parameters: { id: '$response.body#/_id' } } } }
   }, async (request, reply) => {
-    const { body, headers: { 'idempotency-key': key, traceparent } } = request
+    const { body, headers: { 'idempotency-key': key, traceparent, prefer } } = request
     const earlier = app.refusalByGateway === undefined ? undefined : await checked(body, key)
     const { id, json, replayed } = earlier ?? await orders.create(body, traceparentOf(traceparent), key)
     if (!replayed) app.warnByGateway?.(body)
     if (replayed) reply.header('idempotent-replayed', 'true')
-    sendOrder(reply.code(201).header('location', `${app.prefix}/${id}`), json)
+    reply.code(201).header('location', `${app.prefix}/${id}`)
+    if (prefersMinimal(prefer)) reply.header('preference-applied', 'return=minimal').send()
+    else sendOrder(reply, json)
   })
 }
 

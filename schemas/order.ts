@@ -80,6 +80,7 @@ export const NewOrderHeadersSchema = Type.Object({
     ...ForeignIdSchema,
     description: 'stands in for a missing userId, and must not name another user'
   })),
+  prefer: Type.Optional(Type.String({ description: 'return=minimal: an answer without a body (RFC 7240)' })),
   'idempotency-key': Type.Optional(Type.String({
     minLength: 1,
     maxLength: KEY_CHARACTERS_MAX,

@@ -170,6 +170,10 @@ export type CreateOrderData = {
          */
         'x-user-id'?: string;
         /**
+         * return=minimal: an answer without a body (RFC 7240)
+         */
+        prefer?: string;
+        /**
          * the same for each attempt at an order, and another one for each order; quoted or bare
          */
         'idempotency-key'?: string;
