@@ -16,7 +16,7 @@ import { buildGo } from './measure/go.ts'
 import { LIST, LIST_MILLION } from './measure/lists.ts'
 import type { Measurement } from './measure/measurement.ts'
 import { OPEN_LOOP, POSTS_256, POSTS_64 } from './measure/posts.ts'
-import { GET_COLD, GET_HOT, GET_UNIFORM, MIXED } from './measure/reads.ts'
+import { GET_COLD, GET_HOT, GET_UNIFORM, IDS_COLD, MIXED } from './measure/reads.ts'
 import { IDLE, START } from './measure/rest.ts'
 import { runRounds, type Results } from './measure/rounds.ts'
 import { prepareStage } from './measure/stage.ts'
@@ -35,6 +35,7 @@ const MEASUREMENTS: Measurement[] = [
   GET_HOT,
   GET_UNIFORM,
   GET_COLD,
+  IDS_COLD,
   LIST,
   LIST_MILLION,
   LAG,

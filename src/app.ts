@@ -67,7 +67,6 @@ export function createApi ({ logger = true, ...options }: ServiceOptions = {}): 
   const api = fastify({ ...serverOptions, logger: logger === true ? logOptions : logger, pluginTimeout: 0 })
   api.register(http)
   api.register(problems)
-  api.register(methods)
   api.register(settings, options)
   api.register(localParts)
   api.register(mongo)
@@ -75,6 +74,7 @@ export function createApi ({ logger = true, ...options }: ServiceOptions = {}): 
   api.register(redis)
   api.register(kafka)
   api.register(metrics)
+  api.register(methods) // after the metrics, which count what it answers
   api.register(pressure)
   api.register(reads)
   api.register(orders)

@@ -9,6 +9,8 @@ export interface Measurement {
   title: string
   /** Who takes part. */
   kinds: Contestant['kind'][]
+  /** Only contestants that are not among these can do it. */
+  without?: string[]
   /** The figure that is compared, and what it counts. */
   figure: string
   unit: string

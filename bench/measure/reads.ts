@@ -71,6 +71,39 @@ export const GET_COLD: Measurement = {
   })
 }
 
+/** As many as a DataLoader asks for at once. */
+const BATCH = 250
+const BATCH_CONNECTIONS = 8
+const BATCHED_ORDERS = 50_000
+
+export const IDS_COLD: Measurement = {
+  name: 'ids-cold',
+  title: `GET of ${BATCH} orders by their ids, each once, caches empty`,
+  kinds: ALL_ORDERS,
+  without: ['fastify', 'express'],
+  figure: 'perSecond',
+  unit: 'orders/s',
+  quick: false,
+  run: (stage, contestant) => withTrial(stage, contestant, { orders: 2 * BATCHED_ORDERS }, async (trial) => {
+    const read = (from: number) => {
+      const ids = Array.from({ length: BATCHED_ORDERS / BATCH }, (_, index) =>
+        `?ids=${trial.ids.slice(from + index * BATCH, from + (index + 1) * BATCH).join()}`)
+      return trial.load(BATCH_CONNECTIONS, { count: ids.length }, { kind: 'gets', ids, inTurn: true })
+    }
+    await read(BATCHED_ORDERS)
+    const cpuBefore = cpuSeconds(trial.process.pid)
+    const result = await read(0)
+    const sizes = trial.seeded.sizes.slice(0, BATCHED_ORDERS).reduce((sum, size) => sum + size, 0)
+    const expected = sizes + BATCHED_ORDERS + BATCHED_ORDERS / BATCH // commas and brackets
+    if (result.bytes !== expected) throw new Error(`orders of ${result.bytes} bytes, but ${expected} are expected`)
+    return {
+      perSecond: BATCH * perSecond(result),
+      p99Ms: result.latencyMs.p99,
+      cpuSecondsPer1000: (cpuSeconds(trial.process.pid) - cpuBefore) / BATCHED_ORDERS * 1000
+    }
+  })
+}
+
 export const MIXED: Measurement = {
   name: 'mixed',
   title: '90 % GET, 10 % POST',

@@ -20,6 +20,10 @@ export interface Plan {
   onRun: (text: string) => void
 }
 
+function takesPart ({ kind, name }: Contestant, { kinds, without = [] }: Measurement): boolean {
+  return kinds.includes(kind) && !without.includes(name)
+}
+
 /** Each measurement with one contestant after the other, each round beginning with another one. @returns what failed */
 export async function runRounds (
   stage: Stage,
@@ -29,7 +33,7 @@ export async function runRounds (
   for (let round = 0; round < rounds; round++) {
     const rotated = contestants.map((_contestant, index) => contestants[(index + round) % contestants.length]!)
     for (const measurement of measurements.filter(({ roundsMax = Infinity }) => round < roundsMax)) {
-      for (const contestant of rotated.filter(({ kind }) => measurement.kinds.includes(kind))) {
+      for (const contestant of rotated.filter((each) => takesPart(each, measurement))) {
         signal.throwIfAborted()
         const what = `round ${round + 1}, ${measurement.name}, ${contestant.name}`
         try {

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import t from 'tap'
 import { eventually, metric, post, startService } from '../helper.ts'
 
-const service = await startService(t)
+const service = await startService(t, { GATEWAY_URL: 'http://127.0.0.1:1' }) // it has metrics of its own
 const value = (series: string): Promise<number | undefined> => metric(service, series)
 const count = (labels: string): Promise<number | undefined> => value(`http_request_duration_seconds_count{${labels}}`)
 
@@ -26,6 +26,8 @@ t.test('requests are counted by route template, method and status', async (t) =>
 t.test('paths that are no route are one series, however many there are', async (t) => {
   for (const path of ['/a/b', '/c/d', '/e/f/g']) await fetch(service.url + path)
   t.equal(await count('method="GET",route="__unknown__",status_code="404"'), 3)
+  await fetch(service.url, { method: 'PUT' })
+  t.equal(await count('method="PUT",route="__unknown__",status_code="405"'), 1)
 })
 
 t.test('1 ms can be told from 5 ms', async (t) => {

@@ -181,6 +181,10 @@ func (s *service) find(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *service) list(w http.ResponseWriter, r *http.Request) {
+	if ids := r.URL.Query().Get("ids"); ids != "" {
+		s.batch(w, r, strings.Split(ids, ","))
+		return
+	}
 	cursor, err := s.orders.Find(r.Context(), bson.D{}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}))
 	if err != nil {
 		refuse(w, http.StatusInternalServerError, err)
@@ -192,6 +196,59 @@ func (s *service) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, orders)
+}
+
+// Orders by id, null for those that are unknown: one MGET, one find with $in, one pipeline of SETs.
+func (s *service) batch(w http.ResponseWriter, r *http.Request, ids []string) {
+	keys := make([]string, len(ids))
+	for i, id := range ids {
+		keys[i] = "order:" + id
+	}
+	bodies := make([]json.RawMessage, len(ids))
+	places := map[bson.ObjectID][]int{}
+	missing := []bson.ObjectID{}
+	cached, err := s.cache.MGet(r.Context(), keys...).Result()
+	for i, id := range ids {
+		if err == nil && cached[i] != nil {
+			bodies[i] = json.RawMessage(cached[i].(string))
+			continue
+		}
+		objectID, err := bson.ObjectIDFromHex(id)
+		if err != nil {
+			refuse(w, http.StatusBadRequest, err)
+			return
+		}
+		bodies[i] = json.RawMessage("null")
+		missing = append(missing, objectID)
+		places[objectID] = append(places[objectID], i)
+	}
+	if len(missing) > 0 {
+		filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: missing}}}}
+		cursor, err := s.orders.Find(r.Context(), filter, options.Find().SetBatchSize(int32(len(missing))))
+		if err != nil {
+			refuse(w, http.StatusInternalServerError, err)
+			return
+		}
+		orders := []order{}
+		if err := cursor.All(r.Context(), &orders); err != nil {
+			refuse(w, http.StatusInternalServerError, err)
+			return
+		}
+		fill := s.cache.Pipeline()
+		for _, found := range orders {
+			body, err := json.Marshal(found)
+			if err != nil {
+				refuse(w, http.StatusInternalServerError, err)
+				return
+			}
+			fill.Set(r.Context(), "order:"+found.ID.Hex(), body, cacheFor)
+			for _, i := range places[found.ID] {
+				bodies[i] = body
+			}
+		}
+		fill.Exec(r.Context())
+	}
+	answer(w, http.StatusOK, bodies)
 }
 
 func (o newOrder) valid() bool {
