@@ -74,7 +74,7 @@ export default fp(async (app) => {
 }, { name: 'gateway', dependencies: ['settings', 'metrics'] })
 
 function fieldOf (setting: string): Field | undefined {
-  const [, field, argument] = /^(\w+)\((\w+)\)$/.exec(setting) ?? []
+  const [, field, argument] = /^(\w+):(\w+)$/.exec(setting) ?? []
   return field === undefined ? undefined : { field, argument: argument! }
 }
 

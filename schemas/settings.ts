@@ -92,13 +92,13 @@ export const SettingsSchema = Type.Object({
     }
   ),
   GATEWAY_USER: Type.String({
-    default: 'user(_id)',
-    pattern: '^(off|\\w+\\(\\w+\\))$',
+    default: 'user:_id',
+    pattern: '^(off|\\w+:\\w+)$',
     description: "field and argument of the gateway's query for a user, or off"
   }),
   GATEWAY_PRODUCT: Type.String({
-    default: 'product(id)',
-    pattern: '^(off|\\w+\\(\\w+\\))$',
+    default: 'product:id',
+    pattern: '^(off|\\w+:\\w+)$',
     description: "field and argument of the gateway's query for a product, or off"
   }),
   GATEWAY_TIMEOUT_MS: Type.Integer({

@@ -5,7 +5,7 @@ import CircuitBreaker from 'opossum'
 
 /* One GraphQL query for several things at once, each under an alias (GraphQL, section 2.7). */
 
-/** What a gateway can be asked about: the query's field and its argument, as in `user(_id)`. */
+/** What a gateway can be asked about: the query's field and its argument, as in `user(_id: …)`. */
 export interface Field { field: string, argument: string }
 
 export interface Question { field: Field, id: string }

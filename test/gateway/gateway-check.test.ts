@@ -153,7 +153,7 @@ t.test('warn, the default, waits for nothing and refuses nobody', async (t) => {
 })
 
 t.test('the query is named by settings, and a part of it can be off', async (t) => {
-  const { gateway, service } = await start(t, { GATEWAY_USER: 'off', GATEWAY_PRODUCT: 'user(_id)' })
+  const { gateway, service } = await start(t, { GATEWAY_USER: 'off', GATEWAY_PRODUCT: 'user:_id' })
   t.equal((await post(service.url, orderOf('unknown', 'p'))).status, 201)
   t.strictSame(gateway.seen, [['p']])
 })

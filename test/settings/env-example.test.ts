@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import t from 'tap'
 import { readFileSync } from 'node:fs'
 import { SettingsSchema } from '../../schemas/settings.ts'
@@ -11,6 +12,10 @@ t.test('.env.example has every setting with its description and default, in the 
   t.strictSame(written, Object.entries(SettingsSchema.properties).map(([name, schema]) => (
     { description: `# ${schema.description}`, name, value: String(schema.default) })))
   t.strictSame(lines.filter((line) => !line.startsWith('# ') && !/^[A-Z_]+=/.test(line)), [], 'and nothing else')
+})
+
+t.test('a shell reads it too', async (t) => {
+  t.equal(spawnSync('sh', ['-euc', '. ./.env.example && echo "$GATEWAY_USER"'], { encoding: 'utf8' }).stdout, 'user:_id\n')
 })
 
 t.test('the documentation has the same settings', async (t) => {
