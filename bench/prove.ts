@@ -14,6 +14,7 @@ import brokersTakeover from './prove/brokers-takeover.ts'
 import burst from './prove/burst.ts'
 import ctrlC from './prove/ctrl-c.ts'
 import errors from './prove/errors.ts'
+import feed from './prove/feed.ts'
 import fuzz from './prove/fuzz.ts'
 import kafkaAway from './prove/kafka-away.ts'
 import kill from './prove/kill.ts'
@@ -49,6 +50,7 @@ const SCENARIOS: Scenario[] = [
   overload,
   burst,
   pages,
+  feed,
   fuzz,
   errors
 ]

@@ -2,6 +2,7 @@ import metricsModule from 'fastify-metrics'
 import fp from 'fastify-plugin'
 import promClient, { type Aggregator, type Registry } from 'prom-client'
 import packageJson from '../package.json' with { type: 'json' }
+import type { FeedObserver } from '../src/feed/feed.ts'
 import type { OrdersObserver } from '../src/orders/store.ts'
 import { readinessOf, SERVICE_READY } from '../src/process/readiness.ts'
 import { createRelayLag } from '../src/relay/lag.ts'
@@ -13,7 +14,7 @@ import { routeMetricsOptions, SECONDS_BUCKETS } from './route-metrics.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     metricsRegistry: Registry
-    observe: OrdersObserver & ReadObserver & ListsObserver & RelayObserver & PressureObserver
+    observe: OrdersObserver & ReadObserver & ListsObserver & RelayObserver & FeedObserver & PressureObserver
   }
 }
 
@@ -76,9 +77,11 @@ export default fp(async (app) => {
   const shed = counter('requests_shed_total', 'requests refused with 503 OVERLOADED, as there was too much to do', [
     'reason'
   ])
-  for (const reason of ['posts', 'lists', 'pages', 'event-loop', 'heap']) shed.inc({ reason }, 0)
+  for (const reason of ['posts', 'lists', 'pages', 'feed', 'event-loop', 'heap']) shed.inc({ reason }, 0)
   gauge('orders_in_flight', 'orders that wait to be stored or are being stored', [], async () => app.orders.inFlight)
   gauge('lists_open', 'lists of all orders that are being read', [], async () => app.lists.count)
+  gauge('feed_clients', 'clients that listen to the live feed', [], async () => app.feed?.count ?? 0)
+  const feedCut = counter('feed_clients_cut_total', 'clients of the live feed that were too slow and were cut off')
 
   const created = counter('orders_created_total', 'orders stored durably')
   const replayed = counter(
@@ -162,6 +165,9 @@ export default fp(async (app) => {
   app.decorate('observe', {
     shed (reason) {
       shed.inc({ reason })
+    },
+    feedCut () {
+      feedCut.inc()
     },
     cache (tier, hits, misses) {
       lookUps[tier].hit += hits

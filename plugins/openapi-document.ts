@@ -69,10 +69,11 @@ function problemAnswer (status: number, codes: string[]): object {
 
 function inEnvelope (content: unknown): object {
   const { 'application/json': json, ...others } = content as Record<string, { schema: object }>
+  if (json === undefined) return others
   const schema = {
     type: 'object',
     required: ['result'],
-    properties: { result: json!.schema },
+    properties: { result: json.schema },
     additionalProperties: false
   }
   return { 'application/json': { schema }, ...others }

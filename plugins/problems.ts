@@ -2,7 +2,7 @@ import { STATUS_CODES } from 'node:http'
 import build from 'fast-json-stringify'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { OrderQuerySchema, type OrderQuery } from '../schemas/order-query.ts'
+import type { TObject } from '@sinclair/typebox'
 import { ProblemSchema, type Problem, type ProblemPlace } from '../schemas/problem.ts'
 import { RouteNotFound } from '../src/errors.ts'
 
@@ -25,7 +25,7 @@ const OVERLOADED_SECONDS_MAX = 2
 
 /** Also Fastify's `frameworkErrors`, for what fails before a route is found. */
 export function sendProblem (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
-  const problem = problemOf(error, request.id, request.url)
+  const problem = problemOf(error, request)
   if (problem.status === 500) request.log.error({ err: error, requestId: request.id }, 'a request failed')
   reply.header('x-request-id', request.id) // no hook does it where no route was found for want of a valid path
   if (problem.status === 503 || problem.status === 409) {
@@ -87,9 +87,10 @@ interface ThrownError extends Error {
 }
 
 /** The caller's mistakes are explained; ours stay opaque and go to the log with their cause. */
-function problemOf (error: ThrownError, requestId: string, instance: string | undefined): Problem {
+function problemOf (error: ThrownError, { id: requestId, url: instance, routeOptions }: FastifyRequest): Problem {
   if (error.validation !== undefined) {
-    const errors = error.validation.map((validation) => placeOf(validation, error.validationContext))
+    const { querystring } = routeOptions.schema ?? {}
+    const errors = error.validation.map((validation) => placeOf(validation, error.validationContext, querystring))
     return problem(400, 'VALIDATION_FAILED', errors[0]!.detail, requestId, instance, errors)
   }
   const status = error.statusCode ?? 500
@@ -134,7 +135,11 @@ function codeOf ({ code }: ThrownError, status: number): string {
   return (STATUS_CODES[status] ?? 'ERROR').toUpperCase().replaceAll(/[^A-Z]+/g, '_')
 }
 
-function placeOf ({ instancePath, keyword, message, params }: ValidationError, context = 'body'): ProblemPlace {
+function placeOf (
+  { instancePath, keyword, message, params }: ValidationError,
+  context = 'body',
+  querySchema: unknown = undefined
+): ProblemPlace {
   const missing = keyword === 'required' ? `/${escapePointer(String(params.missingProperty))}` : ''
   const unknown = keyword === 'additionalProperties' ? `/${escapePointer(String(params.additionalProperty))}` : ''
   const pointer = instancePath + missing + unknown
@@ -143,7 +148,7 @@ function placeOf ({ instancePath, keyword, message, params }: ValidationError, c
   switch (context) {
     case 'headers': return { header: name, detail: `The header ${name} ${what}.` }
     case 'params': return { parameter: name, detail: `The ${name} in the path ${what}.` }
-    case 'querystring': return { parameter: name, detail: explainParameter(name, keyword, message) }
+    case 'querystring': return { parameter: name, detail: explainParameter(name, keyword, message, querySchema) }
     default: return { pointer, detail: `${pointer === '' ? 'The body' : pointer} ${what}.` }
   }
 }
@@ -160,9 +165,9 @@ function explain (keyword: string, message: string | undefined, unknown: boolean
 }
 
 /** Words for a pattern are those of its schema. */
-function explainParameter (name: string, keyword: string, message: string | undefined): string {
+function explainParameter (name: string, keyword: string, message: string | undefined, querySchema: unknown): string {
   if (keyword === 'additionalProperties') return `There is no parameter ${name} here.`
-  const { description } = OrderQuerySchema.properties[name as keyof OrderQuery]
+  const { description } = (querySchema as TObject).properties[name]!
   const isPlain = keyword !== 'pattern' && keyword !== 'enum' && keyword !== 'format'
   return `The parameter ${name} ${isPlain ? message : 'is not what it must be'}: ${description}.`
 }

@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { TObject } from '@sinclair/typebox'
 import { OrderQuerySchema, type OrderQuery } from '../schemas/order-query.ts'
 import { FilterOff, ParameterRepeated, ParametersConflict, QueryMalformed } from '../src/errors.ts'
 import type { OrderFilter } from '../src/models.ts'
@@ -12,12 +13,15 @@ const NUMBER = /^(?:0|[1-9]\d{0,8})$/
  */
 export function readQuery (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
   const query = request.query as Record<string, unknown>
-  if (!isPercentEncoded(request.url)) return done(new QueryMalformed())
-  for (const name of Object.keys(OrderQuerySchema.properties)) {
-    if (Array.isArray(query[name])) return done(about([name], new ParameterRepeated(name)))
-  }
   if (typeof query.limit === 'string' && NUMBER.test(query.limit)) query.limit = Number(query.limit)
-  done()
+  done(mistakeIn(request, OrderQuerySchema))
+}
+
+/** A query that can't be decoded, or has a parameter of the schema twice. */
+export function mistakeIn ({ url, query }: FastifyRequest, schema: TObject): Error | undefined {
+  if (!isPercentEncoded(url)) return new QueryMalformed()
+  const twice = Object.keys(schema.properties).find((name) => Array.isArray((query as Record<string, unknown>)[name]))
+  return twice === undefined ? undefined : about([twice], new ParameterRepeated(twice))
 }
 
 /** The parser takes what it can't decode as it is. */

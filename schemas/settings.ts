@@ -176,6 +176,12 @@ export const SettingsSchema = Type.Object({
     maximum: 10_000,
     description: 'lists of all orders at the same time; one more is refused with 503'
   }),
+  FEED_CLIENTS_MAX: Type.Integer({
+    default: 250,
+    minimum: 0,
+    maximum: 10_000,
+    description: 'clients of the live feed in this process; one more is refused with 503; 0 = no live feed'
+  }),
   EVENT_LOOP_DELAY_MS_MAX: Type.Integer({
     default: 1_000,
     minimum: 0,

@@ -1,6 +1,7 @@
 import fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import accepts from '@fastify/accepts'
 import docs from '../plugins/docs.ts'
+import feed from '../plugins/feed.ts'
 import gateway from '../plugins/gateway.ts'
 import http, { serverOptions } from '../plugins/http.ts'
 import kafka from '../plugins/kafka.ts'
@@ -19,6 +20,7 @@ import relay from '../plugins/relay.ts'
 import settings, { type SettingsOptions } from '../plugins/settings.ts'
 import { acceptOnlyJson } from '../routes/order-request.ts'
 import operationRoutes from '../routes/operations.ts'
+import feedRoutes from '../routes/feed.ts'
 import listRoutes from '../routes/lists.ts'
 import orderRoutes from '../routes/orders.ts'
 import type { Settings } from '../schemas/settings.ts'
@@ -80,6 +82,7 @@ export function createApi ({ logger = true, ...options }: ServiceOptions = {}): 
   api.register(orders)
   api.register(gateway)
   api.register(relay)
+  api.register(feed)
   acceptOnlyJson(api)
   api.register(docs)
   registerRoutes(api)
@@ -90,6 +93,7 @@ function registerRoutes (api: FastifyInstance): void {
   api.register(accepts)
   for (const prefix of ['', '/orders']) {
     api.register(listRoutes, { prefix })
+    api.register(feedRoutes, { prefix })
     api.register(orderRoutes, { prefix })
   }
 }
@@ -100,7 +104,7 @@ export async function describeApi (): Promise<object> {
   const nothing = {} as never
   const settings = { RESPONSE_ENVELOPE: 'off', ORDER_INDEXES: 'off' } as Settings
   api.decorate('settings', settings)
-  for (const name of ['orders', 'reads', 'lists', 'pages', 'refusalByGateway', 'warnByGateway'] as const) api.decorate(name, nothing)
+  for (const name of ['orders', 'reads', 'lists', 'pages', 'feed', 'refusalByGateway', 'warnByGateway'] as const) api.decorate(name, nothing)
   api.register(openapi)
   registerRoutes(api)
   await api.ready()

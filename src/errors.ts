@@ -67,6 +67,31 @@ export const GatewayUnavailable = createError(
   'The gateway does not say whether user and products exist. Nothing was stored by this request; try again.',
   503
 )
+export const FeedPositionMalformed = createError(
+  'FEED_POSITION_MALFORMED',
+  'The id to go on after is not one of the live feed.',
+  400
+)
+export const FeedOff = createError(
+  'FEED_OFF',
+  'The live feed is switched off here: start the service with FEED_CLIENTS_MAX above 0.',
+  404
+)
+export const FeedPositionGone = createError(
+  'FEED_POSITION_GONE',
+  'The topic does not have what follows this id any more. Listen without an id, and read the orders since with createdFrom.',
+  410
+)
+export const FeedFull = createError(
+  'FEED_FULL',
+  'This process has as many clients of the live feed as it takes. Try again.',
+  503
+)
+export const FeedUnavailable = createError(
+  'FEED_UNAVAILABLE',
+  'The live feed is not to be had, as Kafka does not answer or this process has none. Try again.',
+  503
+)
 export const Overloaded = createError(
   'OVERLOADED',
   'The service is overloaded. Nothing was stored by this request; try again.',

@@ -51,6 +51,7 @@ const ROOMS = [
   'src/reads',
   'src/orders',
   'src/gateway',
+  'src/feed',
   'src/relay/checkpoint',
   'src/relay/reconciliation',
   'src/relay/publishing',
@@ -66,6 +67,7 @@ const ROOMS = [
 /** What one does is no business of the other's: a POST knows nothing of Kafka. */
 const STRANGERS = [
   ['src/orders', 'src/gateway'], ['src/reads', 'src/gateway'], ['src/gateway', 'src/mongo'],
+  ['src/feed', 'src/mongo'], ['src/feed', 'src/relay'], ['src/feed', 'src/reads'], ['src/feed', 'src/orders'],
   ['src/orders', 'src/reads'], ['src/orders', 'src/relay'], ['src/reads', 'src/relay'],
   ['src/orders', 'src/kafka'], ['src/reads', 'src/kafka'], ['src/mongo', 'src/kafka'], ['src/process', 'src/workers']
 ] as const

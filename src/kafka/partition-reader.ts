@@ -1,9 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { KafkaMessage } from 'kafkajs'
-import '../kafkajs/aborted-records.ts'
 import type { Cluster } from '../kafkajs/cluster.ts'
+import { fetchCommitted, isOutOfRange } from './fetch.ts'
 
-const READ_COMMITTED = 1
 const FETCH_BYTES_MAX = 4 * 1024 * 1024
 /** How long the leader may wait for something to be committed. */
 const FETCH_WAIT_MS = 100
@@ -51,7 +50,7 @@ export async function readPartition ({
     try {
       position = await fetchFrom(position)
     } catch (error) {
-      position = await recovered(error as Error & { type?: string, retriable?: boolean }, position)
+      position = await recovered(error as Error & { retriable?: boolean }, position)
     }
     if (position > before) {
       movedAt = performance.now()
@@ -64,30 +63,18 @@ export async function readPartition ({
   }
 
   async function fetchFrom (offset: number): Promise<number> {
-    const [leader] = Object.keys(cluster.findLeaderForPartitions(topic, [partition]))
-    if (leader === undefined) {
+    const [nodeId] = Object.keys(cluster.findLeaderForPartitions(topic, [partition]))
+    if (nodeId === undefined) {
       throw Object.assign(new Error(`partition ${partition} of ${topic} has no leader`), { retriable: true })
     }
-    const broker = await cluster.findBroker({ nodeId: leader })
-    const { responses } = await broker.fetch({
-      isolationLevel: READ_COMMITTED,
-      maxWaitTime: FETCH_WAIT_MS,
-      minBytes: 1,
-      maxBytes: FETCH_BYTES_MAX,
-      topics: [{ topic, partitions: [{ partition, fetchOffset: String(offset), maxBytes: FETCH_BYTES_MAX }] }]
-    })
-    let next = offset
-    for (const record of responses[0]?.partitions[0]?.messages ?? []) {
-      const at = Number(record.offset)
-      // A batch comes whole, from before the offset that was asked for to beyond the end.
-      if (at >= offset && at < until && !record.isControlRecord) onRecord(record as unknown as KafkaMessage)
-      next = Math.max(next, at + 1, batchEnd(record.batchContext))
-    }
-    return next
+    const request = { cluster, nodeId, topic, from: [{ partition, offset }] }
+    const [fetched] = await fetchCommitted({ ...request, waitMs: FETCH_WAIT_MS, bytesMax: FETCH_BYTES_MAX })
+    for (const record of fetched?.records ?? []) if (Number(record.offset) < until) onRecord(record)
+    return fetched?.next ?? offset
   }
 
-  async function recovered (error: Error & { type?: string, retriable?: boolean }, offset: number): Promise<number> {
-    if (error.type === 'OFFSET_OUT_OF_RANGE') {
+  async function recovered (error: Error & { retriable?: boolean }, offset: number): Promise<number> {
+    if (isOutOfRange(error)) {
       // retention has removed it meanwhile
       const [answer] = await cluster.fetchTopicsOffset([{ topic, partitions: [{ partition }], fromBeginning: true }])
       const low = Number(answer!.partitions[0]!.offset)
@@ -99,9 +86,4 @@ export async function readPartition ({
     }
     throw error
   }
-}
-
-/** Compaction leaves a batch its last offset though it may have removed the record there. */
-function batchEnd (batch: { firstOffset?: string, lastOffsetDelta?: number } | undefined): number {
-  return batch?.firstOffset === undefined ? 0 : Number(batch.firstOffset) + (batch.lastOffsetDelta ?? 0) + 1
 }

@@ -19,7 +19,11 @@ export interface FetchedRecord {
 
 export interface AbortedTransaction { producerId: string, firstOffset: string }
 
-export interface FetchedPartition { abortedTransactions?: AbortedTransaction[] | null, messages: FetchedRecord[] }
+export interface FetchedPartition {
+  partition: number
+  abortedTransactions?: AbortedTransaction[] | null
+  messages: FetchedRecord[]
+}
 
 /** The end of a transaction is a record of two int16: a version, and 0 for an abort, 1 for a commit. */
 const CONTROL_TYPE_AT = 2

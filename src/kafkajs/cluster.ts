@@ -16,9 +16,10 @@ export interface Cluster {
   refreshMetadata: () => Promise<void>
   /** By the node that leads them. */
   findLeaderForPartitions: (topic: string, partitions: number[]) => Record<string, number[]>
+  findTopicPartitionMetadata: (topic: string) => { partitionId: number }[]
   findBroker: (node: { nodeId: string }) => Promise<Broker>
   fetchTopicsOffset: (topics: { topic: string, partitions: { partition: number }[], fromBeginning: boolean }[]) =>
-  Promise<{ partitions: { offset: string }[] }[]>
+  Promise<{ partitions: { partition: number, offset: string }[] }[]>
 }
 
 interface Broker {
@@ -46,17 +47,41 @@ Connection.prototype.connect = function () {
 
 const CREATE_CLUSTER = 'private:Kafka:createCluster'
 
-/** Connections of their own to Kafka's brokers. */
-export async function withCluster<T> (kafka: Kafka, use: (cluster: Cluster) => Promise<T>): Promise<T> {
+interface ClusterOptions {
+  /** Where a partition ends: after the last finished transaction (true), or after all that was written to it. */
+  committed?: boolean
+}
+
+const READ_COMMITTED = 1
+
+/**
+ * Connections of their own to Kafka's brokers, to be left with `disconnect`.
+ * @throws what kafkajs throws; then nothing is left open
+ */
+export async function openCluster (kafka: Kafka, { committed = false }: ClusterOptions = {}): Promise<Cluster> {
   const symbol = Object.getOwnPropertySymbols(kafka).find(({ description }) => description === CREATE_CLUSTER)
-  const create =
-    symbol && (kafka as unknown as Record<symbol, (options: { allowAutoTopicCreation: boolean }) => Cluster>)[symbol]
+  const create = symbol && (kafka as unknown as Record<symbol, (options: object) => Cluster>)[symbol]
   if (create === undefined) {
     throw new Error('this kafkajs is built otherwise than 2.2.4: src/kafkajs/cluster.ts does not fit it')
   }
-  const cluster = create({ allowAutoTopicCreation: false })
+  const cluster = create({ allowAutoTopicCreation: false, ...(committed && { isolationLevel: READ_COMMITTED }) })
   try {
     await cluster.connect()
+    return cluster
+  } catch (error) {
+    await cluster.disconnect().catch(() => {})
+    throw error
+  }
+}
+
+/** Connections of their own to Kafka's brokers, for as long as `use` takes. */
+export async function withCluster<T> (
+  kafka: Kafka,
+  use: (cluster: Cluster) => Promise<T>,
+  options?: ClusterOptions
+): Promise<T> {
+  const cluster = await openCluster(kafka, options)
+  try {
     return await use(cluster)
   } finally {
     await cluster.disconnect().catch(() => {})

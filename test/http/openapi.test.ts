@@ -21,10 +21,10 @@ t.test('it is valid OpenAPI 3.1, and complete', async (t) => {
   const { valid, errors } = await new Validator().validate(document)
   t.ok(valid, JSON.stringify(errors))
   t.match(document.openapi, /^3\.1\./)
-  t.strictSame(Object.keys(document.paths), ['/orders', '/orders/{id}'])
+  t.strictSame(Object.keys(document.paths), ['/orders', '/orders/stream', '/orders/{id}'])
   t.strictSame(
     operations.map(({ operationId }) => operationId).sort(),
-    ['createOrder', 'getOrder', 'listOrders']
+    ['createOrder', 'getOrder', 'listOrders', 'streamOrders']
   )
   t.strictSame(
     Object.keys(document.components.schemas),

@@ -162,7 +162,7 @@ t.test('gaps that compaction left are passed over, also at the end', async (t) =
 t.test('a batch whose last record compaction has removed counts to its own end', async (t) => {
   const batchContext = { producerId: '-1', inTransaction: false, firstOffset: '0', lastOffsetDelta: 2 }
   const messages = [{ offset: '0', key: Buffer.from('key-0'), isControlRecord: false, batchContext }]
-  const broker = { fetch: async () => ({ responses: [{ partitions: [{ messages }] }] }) }
+  const broker = { fetch: async () => ({ responses: [{ partitions: [{ partition: 0, messages }] }] }) }
   const cluster = { findLeaderForPartitions: () => ({ 1: [0] }), findBroker: async () => broker } as unknown as Cluster
   const keys: string[] = []
   const onRecord: PartitionPart['onRecord'] = ({ key }) => { keys.push(String(key)) }

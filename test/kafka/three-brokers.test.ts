@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { startFeedListener } from '../../bench/clients/feed-listener.ts'
 import { moveLeaders, readPartitions } from '../../bench/rig/partitions.ts'
 import { startKafkaCluster } from '../../local/kafka-cluster.ts'
 import { assertExactlyOnce, connectMongo, leads, startPosting, storedIds } from '../support/faults.ts'
@@ -42,8 +43,11 @@ t.test('each order is published once', async (t) => {
   t.strictSame(made.map(({ replicas }) => replicas.length), made.map(() => 3), 'as many replicas as the brokers say')
 })
 
-t.test('leaders move under load: each order is published once', async (t) => {
+t.test('leaders move under load: each order is published once, and comes once on the live feed', async (t) => {
   const { service: { namespace, url }, client, collected } = await startLeading(t)
+  const listener = startFeedListener(() => `${url}/orders/stream`)
+  t.teardown(() => listener.stop())
+  await eventually(() => listener.lastId, 20_000, 'the live feed')
   const posting = startPosting(t, () => url, CONNECTIONS)
   await eventually(() => collected.events.length > 300, 20_000, 'events')
   await moveLeaders(cluster.url.split(','), cluster.brokers[0]!.port, namespace)
@@ -52,4 +56,7 @@ t.test('leaders move under load: each order is published once', async (t) => {
   const told = await posting.stop()
   t.strictSame(told.filter(({ status }) => status !== 201), [])
   await assertExactlyOnce(t, { client, namespace, ids: storedIds(told), collected, url, partitions: PARTITIONS })
+  await eventually(() => listener.events.length >= storedIds(told).length, 20_000, 'all orders on the live feed')
+  t.strictSame(listener.orderIds().sort(), storedIds(told).sort())
+  t.equal(listener.connections, 1)
 })

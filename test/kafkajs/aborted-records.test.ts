@@ -85,7 +85,8 @@ t.test('a consumer is handed what is left, and still knows how far it has read',
 
 t.test('without aborted transactions nothing is touched', async (t) => {
   for (const none of [undefined, null, []]) {
-    const partition = { messages: messages(), ...(none === undefined ? {} : { abortedTransactions: none }) }
+    const abortedTransactions = none === undefined ? {} : { abortedTransactions: none }
+    const partition = { partition: 0, messages: messages(), ...abortedTransactions }
     hideAborted(partition)
     t.strictSame(partition.messages, messages())
   }

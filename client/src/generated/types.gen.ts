@@ -237,6 +237,74 @@ export type CreateOrderResponses = {
 
 export type CreateOrderResponse = CreateOrderResponses[keyof CreateOrderResponses];
 
+export type StreamOrdersData = {
+    body?: never;
+    headers?: {
+        /**
+         * the id of the event to go on after, as an EventSource sends it
+         */
+        'last-event-id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * the id of the event to go on after, for who can't send Last-Event-ID, which goes before it
+         */
+        after?: string;
+        /**
+         * only orders of this user (1–128 characters)
+         */
+        userId?: string;
+    };
+    url: '/orders/stream';
+};
+
+export type StreamOrdersErrors = {
+    /**
+     * Bad Request: VALIDATION_FAILED, QUERY_MALFORMED, PARAMETER_REPEATED, FEED_POSITION_MALFORMED
+     */
+    400: Problem;
+    /**
+     * Not Found: FEED_OFF
+     */
+    404: Problem;
+    /**
+     * Request Timeout: REQUEST_TIMEOUT
+     */
+    408: Problem;
+    /**
+     * Gone: FEED_POSITION_GONE
+     */
+    410: Problem;
+    /**
+     * Expectation Failed: EXPECTATION_FAILED
+     */
+    417: Problem;
+    /**
+     * Request Header Fields Too Large: HEADERS_TOO_LARGE
+     */
+    431: Problem;
+    /**
+     * Internal Server Error: INTERNAL
+     */
+    500: Problem;
+    /**
+     * Service Unavailable: OVERLOADED, FEED_FULL, FEED_UNAVAILABLE
+     */
+    503: Problem;
+};
+
+export type StreamOrdersError = StreamOrdersErrors[keyof StreamOrdersErrors];
+
+export type StreamOrdersResponses = {
+    /**
+     * WHATWG HTML, section 9.2
+     */
+    200: string;
+};
+
+export type StreamOrdersResponse = StreamOrdersResponses[keyof StreamOrdersResponses];
+
 export type GetOrderData = {
     body?: never;
     path: {

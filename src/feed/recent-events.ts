@@ -1,0 +1,95 @@
+import type { Fetched } from '../kafka/fetch.ts'
+import { encodePosition, isAtOrAfter, type Position } from './position.ts'
+import { feedEvents, idLine, type FeedEvent } from './server-sent.ts'
+
+/** What one client is handed at once. */
+export const CHUNK_BYTES = 65_536
+
+interface RecentEvent extends FeedEvent {
+  /** After it, as this process read them. */
+  position: string
+  id: Buffer
+}
+
+/** What a client is handed. */
+interface Taken {
+  chunk: Buffer
+  /** The number of the event that follows. */
+  next: number
+  /** The place after it, by its text. */
+  position: string
+}
+
+export type RecentEvents = ReturnType<typeof createRecentEvents>
+
+/**
+ * The newest events of the topic as this process read them, numbered from 0 on: all clients are served from here, so
+ * that one who is slow costs no memory.
+ * @param bytesMax older ones are forgotten beyond it
+ */
+export function createRecentEvents (start: Position, bytesMax: number) {
+  /** What comes next in each partition. */
+  const position = [...start]
+  /** What is held begins there. */
+  const oldest = [...start]
+  const events: RecentEvent[] = []
+  let first = 0
+  let bytes = 0
+  /** Most clients are at the same place and want all of it. */
+  let joined = new Map<number, Taken>()
+
+  function add (fetched: Fetched): void {
+    // Of partitions that were added since, it may be the last that comes first.
+    for (let each = position.length; each <= fetched.partition; each++) position[each] = oldest[each] = 0
+    for (const event of feedEvents(fetched)) {
+      position[event.partition] = event.next
+      const text = encodePosition(position)
+      const id = Buffer.from(idLine(text))
+      events.push({ ...event, id, position: text })
+      bytes += id.length + event.text.length
+    }
+    position[fetched.partition] = fetched.next
+    let forgotten = 0
+    while (bytes > bytesMax) {
+      const event = events[forgotten++]!
+      oldest[event.partition] = event.next
+      bytes -= event.id.length + event.text.length
+    }
+    events.splice(0, forgotten)
+    first += forgotten
+    joined = new Map()
+  }
+
+  /** From one event on, with the ids of this process. @param at one that is held */
+  function take (at: number, userId: string | undefined): Taken {
+    const known = userId === undefined ? joined.get(at) : undefined
+    if (known !== undefined) return known
+    const pieces: Buffer[] = []
+    let length = 0
+    let index = at - first
+    for (; index < events.length && length < CHUNK_BYTES; index++) {
+      const event = events[index]!
+      if (userId !== undefined && event.userId !== userId) continue
+      pieces.push(event.id, event.text)
+      length += event.id.length + event.text.length
+    }
+    const taken = {
+      chunk: Buffer.concat(pieces, length), next: first + index, position: events[index - 1]!.position
+    }
+    if (userId === undefined) joined.set(at, taken)
+    return taken
+  }
+
+  return {
+    add,
+    take,
+    /** One of them. */
+    at: (number: number): FeedEvent => events[number - first]!,
+    /** Whether all that comes after a place is held, or is still to come. */
+    covers: (place: Position): boolean => isAtOrAfter(place, oldest),
+    get position (): Position { return position },
+    /** The number of the oldest event that is held, and the one of the next. */
+    get first (): number { return first },
+    get end (): number { return first + events.length }
+  }
+}
