@@ -46,7 +46,7 @@ export function describeRoute (
           status,
           {
             ...answer,
-            ...(enveloped && { content: inEnvelope(answer.content) }),
+            ...(enveloped && answer.content !== undefined && { content: inEnvelope(answer.content) }),
             headers: { ...answer.headers as object, 'X-Request-Id': REQUEST_ID }
           }
         ])),

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { FILTERS } from '../plugins/reads.ts'
 import { Type } from '@sinclair/typebox'
@@ -11,6 +11,8 @@ import { envelopeOf, jsonAnswer, JSON_TYPE, problemAnswers } from './answers.ts'
 import { checkFilter, idsOf, readQuery } from './list-query.ts'
 
 const LINES_TYPES = ['application/x-ndjson', 'application/jsonl']
+
+const COMPRESSED_BYTES_MIN = 16_384
 
 const DESCRIPTION = [
   'Without parameters it is all orders, oldest first, as a stream.',
@@ -33,12 +35,14 @@ for (const type of LINES_TYPES) {
 /** Orders as a list: all of them, a page, or those of some ids; as an array or, for who accepts that, in lines. */
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   const { reads, lists, pages } = app
+  const compressed = app.settings.COMPRESSION === 'on'
+  if (compressed) await compressHere(app)
   const filters = FILTERS[app.settings.ORDER_INDEXES]!
   const array = jsonArray(envelopeOf(app.settings))
 
   /** JSON for whoever accepts both, or neither: it is what the list has always been. */
   function framingFor (request: FastifyRequest, reply: FastifyReply): Framing {
-    reply.header('vary', 'Accept')
+    reply.header('vary', compressed ? 'Accept, accept-encoding' : 'Accept')
     const type = request.type(['application/json', ...LINES_TYPES])
     const isLines = typeof type === 'string' && LINES_TYPES.includes(type)
     reply.type(isLines ? type : JSON_TYPE)
@@ -81,6 +85,18 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     // A query alone is relative to whatever a proxy made of the path (RFC 8288, section 3.1; RFC 3986, section 5.2).
     if (last !== undefined) reply.header('link', `<?${nextQuery(query, last)}>; rel="next"`)
     return reply.send((Buffer.isBuffer(body) ? body : stream(body)) as never)
+  })
+}
+
+/** Of this plugin's routes alone: it adds hooks to each route that it knows of. */
+async function compressHere (app: FastifyInstance): Promise<void> {
+  const { default: compress } = await import('@fastify/compress')
+  await app.register(compress, {
+    globalDecompression: false,
+    threshold: COMPRESSED_BYTES_MIN,
+    syncThreshold: 0,
+    encodings: ['gzip', 'br'],
+    customTypes: (type: string) => ['application/json', ...LINES_TYPES].includes(type.split(';', 1)[0]!)
   })
 }
 

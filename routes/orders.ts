@@ -12,12 +12,14 @@ import type { CreatedOrder } from '../src/orders/store.ts'
 import type { OrderJson } from '../src/encoding/order-json.ts'
 import { traceparentOf } from '../src/traceparent.ts'
 import { envelopeOf, jsonAnswer, JSON_TYPE, problemAnswers } from './answers.ts'
+import { entityTagOf, hasTag } from './entity-tag.ts'
 import { prefersMinimal, refuseContentEncoding, takeUserIdFromHeader, unquoteIdempotencyKey } from './order-request.ts'
 
 /** One order. It comes from the store as serialised bytes, already in the shape of its schema. */
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   const { orders, reads } = app
   const [prefix, suffix] = envelopeOf(app.settings)
+  const tagged = app.settings.ETAG === 'on'
   const [before, after] = [Buffer.from(prefix), Buffer.from(suffix)]
 
   function envelope (json: OrderJson): OrderJson {
@@ -27,6 +29,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   function sendOrder (reply: FastifyReply, json: OrderJson): void {
     reply.type(JSON_TYPE).send(envelope(json))
+  }
+
+  /** What is saved is the body: only the look-up knows that the order is there, and is still the same. */
+  function sendTagged ({ headers }: Pick<FastifyRequest, 'headers'>, reply: FastifyReply, json: OrderJson): void {
+    const tag = entityTagOf(envelope(json))
+    reply.header('etag', tag).header('cache-control', 'private, no-cache')
+    if (hasTag(headers['if-none-match'], tag)) reply.code(304).send()
+    else sendOrder(reply, json)
   }
 
   function admit (_request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
@@ -47,7 +57,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       operationId: 'getOrder',
       summary: 'One order',
       params: OrderParamsSchema,
-      response: { 200: jsonAnswer('the order', OrderSchema), ...problemAnswers },
+      response: {
+        200: jsonAnswer('the order', OrderSchema, { ETag: { type: 'string', description: 'only with ETAG=on' } }),
+        304: { description: 'with ETAG=on: the order is the one whose ETag was sent as If-None-Match', type: 'null' },
+        ...problemAnswers
+      },
       problems: {
         400: ['VALIDATION_FAILED'],
         404: ['ORDER_NOT_FOUND'],
@@ -59,7 +73,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     const found = reads.find(id)
     const answer = (json: OrderJson | undefined): void => {
       if (json === undefined) throw new OrderNotFound(id)
-      sendOrder(reply, json)
+      if (tagged) sendTagged(request, reply, json)
+      else sendOrder(reply, json)
     }
     return found instanceof Promise ? found.then(answer) : answer(found) // what is at hand needs no promise
   })

@@ -117,6 +117,17 @@ export const SettingsSchema = Type.Object({
     ['', 'off', 'result'].map((envelope) => Type.Literal(envelope)),
     { default: 'off', description: 'off, or result: success bodies as {"result": …}' }
   ),
+  ETAG: Type.Union(
+    ['off', 'on'].map((etag) => Type.Literal(etag)),
+    { default: 'off', description: 'off, or on: one order has an ETag, and If-None-Match is answered with 304' }
+  ),
+  COMPRESSION: Type.Union(
+    ['off', 'on'].map((compression) => Type.Literal(compression)),
+    {
+      default: 'off',
+      description: 'off, or on: lists of 16 KiB or more are compressed for who accepts gzip or br; costs CPU, saves bytes'
+    }
+  ),
   DOCS: Type.Union(
     ['auto', 'on', 'off'].map((docs) => Type.Literal(docs)),
     {
