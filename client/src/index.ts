@@ -6,8 +6,10 @@ import axios, {
   type CreateAxiosDefaults
 } from 'axios'
 import axiosRetry, { exponentialDelay, isNetworkError } from 'axios-retry'
+import { listen, type ListenOptions, type ListenQuery, type PublishedOrder } from './listen.ts'
 import type { ListOrdersData, NewOrder, Order, Problem } from './generated/types.gen.ts'
 
+export type { ListenOptions, ListenQuery, PublishedOrder } from './listen.ts'
 export type { NewOrder, Order, OrderLine, Problem, ProblemPlace } from './generated/types.gen.ts'
 
 /** What a walk over pages is asked for. */
@@ -102,7 +104,14 @@ export function createOrdersClient ({ retries = 3, ...options }: OrdersClientOpt
     /** Order by order, fetched in pages. */
     async * list (query: OrderQuery = {}, options: CallOptions = {}): AsyncGenerator<Order, void> {
       for await (const orders of pages(query, options)) yield * orders
-    }
+    },
+
+    /**
+     * Orders as they are published, each once, until `signal` aborts. It comes back by itself when the connection is
+     * lost; to go on after a restart of yours, keep the last `id`.
+     */
+    listen: (query: ListenQuery = {}, options: ListenOptions = {}): AsyncGenerator<PublishedOrder, void> =>
+      listen(http, query, options)
   }
 }
 

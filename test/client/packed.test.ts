@@ -47,7 +47,7 @@ t.test('packed, it is used from another project, with its types', async (t) => {
     files.map(({ path }: { path: string }) => path).sort(),
     [
       'README.md',
-      ...['generated/index', 'generated/types.gen', 'index'].flatMap((name) => [`dist/${name}.d.ts`, `dist/${name}.js`]),
+      ...['generated/index', 'generated/types.gen', 'index', 'listen'].flatMap((name) => [`dist/${name}.d.ts`, `dist/${name}.js`]),
       'package.json'
     ]
   )
