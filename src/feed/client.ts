@@ -9,6 +9,8 @@ export interface FeedClient {
   at: number | undefined
   /** When it was handed something, on performance.now(). */
   wroteAt: number
+  /** For events; otherwise they wait until it has taken what it was handed. */
+  waits: boolean
   ended: boolean
   /** Ends its waiting. */
   wake: () => void
@@ -113,6 +115,8 @@ export async function * readFeed ({
   }
 
   async function change (): Promise<void> {
+    client.waits = true
     await new Promise<void>((resolve) => { client.wake = resolve })
+    client.waits = false
   }
 }

@@ -1,15 +1,15 @@
 import { Readable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Kafka } from 'kafkajs'
 import { FeedFull, FeedPositionGone, FeedUnavailable } from '../errors.ts'
-import { followTopic } from '../kafka/topic-follower.ts'
 import { within } from '../runtime/deadline.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { readFeed, type FeedClient } from './client.ts'
-import { createHistory, type History } from './history.ts'
+import { startFollowing, type Following } from './following.ts'
 import { isAtOrAfter, type Position } from './position.ts'
-import { createRecentEvents, type RecentEvents } from './recent-events.ts'
+import type { RecentEvents } from './recent-events.ts'
 
-const START_MS_MAX = 5_000
+const CHECK_MS_MAX = 5_000
 /** Who loses its connection comes back, and finds what it missed. */
 const LINGER_MS = 60_000
 const HEARTBEAT_MS = 15_000
@@ -17,7 +17,11 @@ const HEARTBEAT_MS = 15_000
 const GATHER_MS = 50
 /** For which a client that is behind may take nothing. */
 const STALLED_MS = 5_000
+/** For which the others wait for one that is behind. */
+const WAIT_MS = 1_000
+const WAIT_POLL_MS = 10
 const RECENT_BYTES_MAX = 4 * 1024 * 1024
+const CLOSE_MS_MAX = 500
 
 export interface FeedObserver {
   shed: (reason: 'feed') => void
@@ -40,12 +44,6 @@ export interface FeedOptions {
   metadataMs?: number
   /** Bytes of the newest events that are held. */
   recentBytesMax?: number
-}
-
-interface Following {
-  recent: RecentEvents
-  history: History
-  stop: () => Promise<void>
 }
 
 export type OrderFeed = ReturnType<typeof createOrderFeed>
@@ -85,9 +83,9 @@ export function createOrderFeed ({
     clearTimeout(lingering)
     try {
       const { recent, history } = await follow()
-      if (after !== undefined) await check(after, recent, history)
+      if (after !== undefined) await check(after, { recent, history })
       if (closed) throw new FeedUnavailable()
-      const client: FeedClient = { at: undefined, wroteAt: performance.now(), ended: false, wake () {} }
+      const client: FeedClient = { at: undefined, wroteAt: performance.now(), waits: false, ended: false, wake () {} }
       const stream = streamOf(readFeed({ client, recent, history, after, userId, heartbeatMs }), () => {
         clients.delete(client)
         end(client)
@@ -112,8 +110,9 @@ export function createOrderFeed ({
   }
 
   async function follow (): Promise<Following> {
-    following ??= start()
-    const mine = following
+    const mine = following ??= startFollowing({
+      kafka, topic, log, metadataMs, recentBytesMax, onFetched: handOut, onEnd: endAll
+    })
     try {
       return await mine
     } catch (cause) {
@@ -122,71 +121,42 @@ export function createOrderFeed ({
     }
   }
 
-  async function start (): Promise<Following> {
-    const stopping = new AbortController()
-    const history = createHistory(kafka, topic)
-    let fails = false
-    let recent: RecentEvents | undefined
-    let ended: Promise<void> = Promise.resolve()
-    const started = new Promise<RecentEvents>((resolve, reject) => {
-      ended = followTopic({
-        kafka,
-        topic,
-        signal: stopping.signal,
-        metadataMs,
-        onStart (offsets) {
-          recent = createRecentEvents(offsets, recentBytesMax)
-          resolve(recent)
-        },
-        onFetched (fetched) {
-          if (fails) log.info({ topic }, 'the live feed goes on')
-          fails = false
-          recent!.add(fetched)
-          cutStalled(recent!)
-          gathering ??= setTimeout(gathered, GATHER_MS)
-        },
-        onFailure (error) {
-          if (recent === undefined) reject(error)
-          else if (!fails) log.warn({ reason: error.message }, "the live feed can't read Kafka: its clients wait, and lose nothing")
-          fails = true
-        }
-      }).catch((error) => {
-        log.warn({ reason: error.message }, 'the live feed begins anew: the topic was made anew, or retention was faster')
-        following = undefined
-        history.close()
-        for (const stream of clients.values()) stream.destroy(error)
-      })
-    })
-    const stop = async (): Promise<void> => {
-      stopping.abort()
-      history.close()
-      await ended
-    }
-    try {
-      return { recent: await within(START_MS_MAX, "Kafka's answer", started), history, stop }
-    } catch (error) {
-      stop()
-      throw error
+  /** Reading waits for clients that are behind, as each that has to read for itself costs what all together do. */
+  async function handOut (recent: RecentEvents): Promise<void> {
+    gathering ??= setTimeout(() => {
+      gathering = undefined
+      wakeAll()
+    }, GATHER_MS)
+    const since = performance.now()
+    while (performance.now() - since < WAIT_MS && isAnyBehind(recent)) await delay(WAIT_POLL_MS)
+    cutStalled(recent)
+  }
+
+  function isAnyBehind (recent: RecentEvents): boolean {
+    return [...clients.keys()].some((client) =>
+      client.at !== undefined && recent.isOld(client.at) && !isBlocked(client, WAIT_MS))
+  }
+
+  /** Who is behind what is held reads it from Kafka at its own pace. Who takes nothing has no use for its place. */
+  function cutStalled (recent: RecentEvents): void {
+    for (const [client, stream] of clients) {
+      if (client.at === undefined || client.at >= recent.first || !isBlocked(client, stalledMs)) continue
+      observe.feedCut()
+      stream.destroy(new Error('a client of the live feed was too slow'))
     }
   }
 
-  function gathered (): void {
-    gathering = undefined
-    wakeAll()
+  function isBlocked ({ waits, wroteAt }: FeedClient, ms: number): boolean {
+    return !waits && performance.now() - wroteAt >= ms
   }
 
   function wakeAll (): void {
     for (const client of clients.keys()) client.wake()
   }
 
-  /** Who is behind what is held reads it from Kafka at its own pace. Who takes nothing has no use for its place. */
-  function cutStalled (recent: RecentEvents): void {
-    for (const [client, stream] of clients) {
-      if (client.at === undefined || client.at >= recent.first) continue
-      if (performance.now() - client.wroteAt < stalledMs) continue
-      observe.feedCut()
-      stream.destroy(new Error('a client of the live feed was too slow'))
-    }
+  function endAll (error: Error): void {
+    following = undefined
+    for (const stream of clients.values()) stream.destroy(error)
   }
 
   async function stopFollowing (): Promise<void> {
@@ -202,6 +172,9 @@ export function createOrderFeed ({
     clearTimeout(lingering)
     clearTimeout(gathering)
     for (const client of clients.keys()) end(client)
+    const since = performance.now()
+    while (clients.size > 0 && performance.now() - since < CLOSE_MS_MAX) await delay(WAIT_POLL_MS)
+    for (const stream of clients.values()) stream.destroy()
     await stopFollowing()
   }
 
@@ -227,9 +200,9 @@ function streamOf (chunks: AsyncGenerator<Buffer>, ended: () => void): Readable 
 }
 
 /** @throws FeedPositionGone for a place that the topic doesn't have any more, or never had; FeedUnavailable */
-async function check (after: Position, recent: RecentEvents, history: History): Promise<void> {
+async function check (after: Position, { recent, history }: Pick<Following, 'recent' | 'history'>): Promise<void> {
   if (after.length <= recent.position.length && recent.covers(after) && isAtOrAfter(recent.position, after)) return
-  const { low, high } = await within(START_MS_MAX, "Kafka's answer", history.bounds())
+  const { low, high } = await within(CHECK_MS_MAX, "Kafka's answer", history.bounds())
     .catch((cause) => { throw new FeedUnavailable({ cause }) })
   if (after.length > high.length || !isAtOrAfter(after, low) || !isAtOrAfter(high, after)) throw new FeedPositionGone()
 }

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Kafka } from 'kafkajs'
 import { fetchCommitted, type Fetched } from '../kafka/fetch.ts'
 import { offsetsOf } from '../kafka/topic-follower.ts'
@@ -7,14 +8,33 @@ import type { Position } from './position.ts'
 /** What a client that reads history has in memory. */
 const FETCH_BYTES_MAX = 256 * 1024
 const FETCH_WAIT_MS = 100
+/** For each ms of reading, so that history takes a third of the process' time at most. */
+const RESTS = 2
 
 export type History = ReturnType<typeof createHistory>
 
-/** What the topic has from before this process began to follow it. Its connections are shared by all who read there. */
+/**
+ * What the topic has from before this process began to follow it.
+ * Its connections are shared by all who read there, one after the other with rests between, as to decode records takes
+ * as long as to read them: otherwise one client with an old place would hold up the whole process.
+ */
 export function createHistory (kafka: Kafka, topic: string) {
   let opening: Promise<Cluster> | undefined
+  let closed = false
+  let turn: Promise<unknown> = Promise.resolve()
+
+  async function inTurn<T> (read: (cluster: Cluster) => Promise<T>): Promise<T> {
+    let restMs = 0
+    const mine = turn.then(async () => {
+      const began = performance.now()
+      return await use(read).finally(() => { restMs = RESTS * (performance.now() - began) })
+    })
+    turn = mine.catch(() => {}).then(() => delay(restMs))
+    return await mine
+  }
 
   async function use<T> (read: (cluster: Cluster) => Promise<T>): Promise<T> {
+    if (closed) throw new Error('the live feed has stopped reading')
     opening ??= openCluster(kafka).then(async (cluster) => {
       await cluster.addTargetTopic(topic)
       return cluster
@@ -24,12 +44,17 @@ export function createHistory (kafka: Kafka, topic: string) {
       return await read(await mine)
     } catch (error) {
       // A new one finds out who leads the partitions by now.
-      if (opening === mine) close()
+      if (opening === mine) disconnect()
       throw error
     }
   }
 
   function close (): void {
+    closed = true
+    disconnect()
+  }
+
+  function disconnect (): void {
     opening?.then((cluster) => cluster.disconnect()).catch(() => {})
     opening = undefined
   }
@@ -56,7 +81,7 @@ export function createHistory (kafka: Kafka, topic: string) {
       if (behind.length === 0) return
       const leaders = await use(async (cluster) => leadersOf(cluster, behind))
       for (const [nodeId, partitions] of Object.entries(leaders)) {
-        const answers = await use((cluster) => fetchCommitted({
+        const answers = await inTurn((cluster) => fetchCommitted({
           cluster,
           nodeId,
           topic,

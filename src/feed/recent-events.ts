@@ -88,6 +88,8 @@ export function createRecentEvents (start: Position, bytesMax: number) {
     /** Whether all that comes after a place is held, or is still to come. */
     covers: (place: Position): boolean => isAtOrAfter(place, oldest),
     get position (): Position { return position },
+    /** Whether it is one of the older ones, and will be forgotten when as much comes again. */
+    isOld: (number: number): boolean => bytes > bytesMax / 2 && number < first + events.length / 2,
     /** The number of the oldest event that is held, and the one of the next. */
     get first (): number { return first },
     get end (): number { return first + events.length }

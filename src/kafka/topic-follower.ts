@@ -15,8 +15,8 @@ export interface FollowOptions {
   signal: AbortSignal
   /** The offsets of all partitions at which it begins: what is committed from now on comes. */
   onStart: (offsets: number[]) => void
-  /** Also without records, as the marks of transactions take offsets too. */
-  onFetched: (fetched: Fetched) => void
+  /** Also without records, as the marks of transactions take offsets too. Its broker is asked again after it. */
+  onFetched: (fetched: Fetched) => Promise<void>
   /** Kafka can't be read; it is tried again, from where it was. */
   onFailure: (error: Error) => void
   /** ms after which it is looked for partitions that were added. */
@@ -78,7 +78,7 @@ export async function followTopic ({
         for (const fetched of await fetchCommitted(request)) {
           if (fetched.next === offsets[fetched.partition]) continue
           offsets[fetched.partition] = fetched.next
-          onFetched(fetched)
+          await onFetched(fetched)
         }
       }
     } catch (error) {

@@ -1,17 +1,20 @@
 import type { Readable } from 'node:stream'
 import { once } from 'node:events'
+import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Message } from 'kafkajs'
 import { createOrderFeed, type FeedOptions, type OrderFeed } from '../../src/feed/feed.ts'
 import { decodePosition } from '../../src/feed/position.ts'
 import { withAdmin } from '../../src/kafka/admin.ts'
 import { createKafka } from '../../src/kafka/client.ts'
-import { eventually, newNamespace } from '../helper.ts'
+import { eventually, newNamespace, parts } from '../helper.ts'
 import { startOwnPart } from '../support/faults.ts'
 import { eventRecords } from '../support/feed.ts'
 import { createLog, createTopic, kafka, put } from '../support/relays.ts'
 
 const HEARTBEAT_MS = 60_000
+/** For which a client's network takes a chunk. */
+const CHUNK_MS = 20
 
 async function newTopic (numPartitions = 3): Promise<string> {
   const topic = newNamespace()
@@ -228,4 +231,39 @@ t.test('the topic is made anew: the streams end, and who comes back is told that
   const anew = await listen(feed)
   await put(topic, eventRecords(1))
   await eventually(() => anew.ids.length === 1, 10_000, 'what comes now')
+})
+
+t.test('a burst after silence cuts nobody off, and is not read by each client for itself', async (t) => {
+  const topic = await newTopic()
+  const own = createKafka({ brokers: parts.kafkaBrokers.split(','), clientId: 'test', log: createLog().log })
+  const create = Object.getOwnPropertySymbols(own).find(({ description }) => description?.endsWith('createCluster'))!
+  const original = (own as unknown as Record<symbol, () => unknown>)[create]!
+  const clusters = t.capture(own as never, create as never, original as never)
+  const { feed, counts } = newFeed(t, topic, { kafka: own, stalledMs: 200 })
+  const seen = await Promise.all(Array.from({ length: 8 }, async () => {
+    const listener = { bytes: 0, ids: new Set<string>(), twice: 0 }
+    const stream = await feed.open(undefined, undefined)
+    const read = async (): Promise<void> => {
+      for await (const chunk of stream) {
+        listener.bytes += chunk.length
+        for (const [, id] of String(chunk).matchAll(/"orderId":"(\w{24})"/g)) {
+          if (listener.ids.has(id!)) listener.twice++
+          listener.ids.add(id!)
+        }
+        await delay(CHUNK_MS)
+      }
+    }
+    read().catch(() => {})
+    await eventually(() => listener.bytes > 0, 10_000, 'its opening')
+    return listener
+  }))
+  const records = eventRecords(20_000)
+  for (let first = 0; first < records.length; first += 1_000) await put(topic, records.slice(first, first + 1_000))
+  // An id in the midst of two chunks isn't counted.
+  for (const listener of seen) {
+    await eventually(() => listener.ids.size > 0.99 * records.length, 30_000, 'the events')
+    t.equal(listener.twice, 0)
+  }
+  t.equal(counts.cut, 0)
+  t.equal(clusters.args().length, 1, 'one reader')
 })
