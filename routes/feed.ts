@@ -1,4 +1,4 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import { FeedHeadersSchema, FeedQuerySchema } from '../schemas/feed-query.ts'
@@ -31,17 +31,26 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     throw Object.assign(new FeedPositionMalformed(), { places: [place] })
   }
 
+  function checkQuery (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
+    done(mistakeIn(request, FeedQuerySchema))
+  }
+
   // Without a route of its own it would be taken for an order id.
   app.route({
     method: ['HEAD'],
     url: '/stream',
-    handler: async (_request, reply) => reply.type(STREAM_TYPE).send()
+    preValidation: checkQuery,
+    schema: { querystring: FeedQuerySchema },
+    handler: async (_request, reply) => {
+      if (isOff) throw new FeedOff()
+      return reply.type(STREAM_TYPE).send()
+    }
   })
 
   app.get('/stream', {
     exposeHeadRoute: false,
     config: { disableMetrics: true }, // which would take its hours for a slow answer
-    preValidation: (request, _reply, done) => done(mistakeIn(request, FeedQuerySchema)),
+    preValidation: checkQuery,
     schema: {
       operationId: 'streamOrders',
       summary: 'Orders as they are published',

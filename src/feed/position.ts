@@ -6,7 +6,8 @@ export type Position = number[]
 
 export function encodePosition (position: Position): string {
   const bytes: number[] = []
-  for (let rest of position) {
+  for (let partition = 0; partition < position.length; partition++) {
+    let rest = position[partition] ?? 0 // of one that was added since, nothing was read
     while (rest >= 128) {
       bytes.push((rest % 128) + 128)
       rest = Math.floor(rest / 128)

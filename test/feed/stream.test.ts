@@ -1,3 +1,5 @@
+import { connect } from 'node:net'
+import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { startFeedListener, type FeedListener, type FeedListenerOptions } from '../../bench/clients/feed-listener.ts'
 import type { OrderEvent } from '../../schemas/event.ts'
@@ -184,9 +186,35 @@ t.test('it is told how many listen, and who is one too many', async (t) => {
   t.equal((await listen(t, url)).refused.length, 0)
 })
 
+t.test('who goes away at once, or while it is read for, gives its place back', async (t) => {
+  const service = await startService(t, {}, namespace)
+  const { hostname, port } = new URL(service.url)
+  const old = (await listen(t, `${other.url}/orders/stream`)).lastId
+  await newOrders(20)
+  for (let each = 0; each < 30; each++) {
+    const socket = connect(Number(port), hostname)
+    await once(socket, 'connect')
+    socket.write(`GET /orders/stream${each % 2 === 0 ? '' : `?after=${old}`} HTTP/1.1\r\nHost: localhost\r\n\r\n`)
+    if (each % 3 === 0) await once(socket, 'data')
+    socket.destroy()
+  }
+  await eventually(async () => await metric(service, 'feed_clients') === 0, 10_000, 'their places')
+  const full = await startService(t, { FEED_CLIENTS_MAX: 1 }, namespace)
+  for (let each = 0; each < 5; each++) {
+    const socket = connect(Number(new URL(full.url).port), hostname)
+    await once(socket, 'connect')
+    socket.write('GET /orders/stream HTTP/1.1\r\nHost: localhost\r\n\r\n')
+    socket.destroy()
+  }
+  const last = startFeedListener(() => `${full.url}/orders/stream`, { retryMs: 50 })
+  t.teardown(() => last.stop())
+  await eventually(() => last.lastId, 10_000, 'the only place')
+})
+
 t.test('it can be switched off, and a process without Kafka says so', async (t) => {
   const off = await startService(t, { FEED_CLIENTS_MAX: 0 }, namespace)
   t.match(await request(`${off.url}/orders/stream`), { status: 404, body: { code: 'FEED_OFF' } })
+  t.equal((await fetch(`${off.url}/orders/stream`, { method: 'HEAD' })).status, 404)
   const without = await startService(t, { KAFKA_BROKERS: 'off' }, namespace)
   t.match(await request(`${without.url}/orders/stream`), { status: 503, body: { code: 'FEED_UNAVAILABLE' } })
 })
