@@ -65,6 +65,7 @@ export async function * readFeed ({
           yield * told(feedEvents(fetched))
           position[fetched.partition] = fetched.next
           if (client.ended) return
+          if (isQuiet()) yield * said(heartbeat(position)) // none of it is for who filters
         }
       }
       let next = recent.first

@@ -10,6 +10,9 @@ import { isAtOrAfter, type Position } from './position.ts'
 import type { RecentEvents } from './recent-events.ts'
 
 const CHECK_MS_MAX = 5_000
+/** A new leader of a partition may not know yet how far it goes, and then nobody's place is gone. */
+const CHECK_TRIES = 5
+const CHECK_AGAIN_MS = 300
 /** Who loses its connection comes back, and finds what it missed. */
 const LINGER_MS = 60_000
 const HEARTBEAT_MS = 15_000
@@ -202,7 +205,12 @@ function streamOf (chunks: AsyncGenerator<Buffer>, ended: () => void): Readable 
 /** @throws FeedPositionGone for a place that the topic doesn't have any more, or never had; FeedUnavailable */
 async function check (after: Position, { recent, history }: Pick<Following, 'recent' | 'history'>): Promise<void> {
   if (after.length <= recent.position.length && recent.covers(after) && isAtOrAfter(recent.position, after)) return
-  const { low, high } = await within(CHECK_MS_MAX, "Kafka's answer", history.bounds())
-    .catch((cause) => { throw new FeedUnavailable({ cause }) })
-  if (after.length > high.length || !isAtOrAfter(after, low) || !isAtOrAfter(high, after)) throw new FeedPositionGone()
+  for (let tries = 1; ; tries++) {
+    const { low, high } = await within(CHECK_MS_MAX, "Kafka's answer", history.bounds())
+      .catch((cause) => { throw new FeedUnavailable({ cause }) })
+    if (after.length > high.length || !isAtOrAfter(after, low)) throw new FeedPositionGone()
+    if (isAtOrAfter(high, after)) return
+    if (tries === CHECK_TRIES) throw new FeedPositionGone()
+    await delay(CHECK_AGAIN_MS)
+  }
 }

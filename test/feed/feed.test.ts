@@ -4,9 +4,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Message } from 'kafkajs'
 import { createOrderFeed, type FeedOptions, type OrderFeed } from '../../src/feed/feed.ts'
-import { decodePosition } from '../../src/feed/position.ts'
+import { decodePosition, encodePosition } from '../../src/feed/position.ts'
 import { withAdmin } from '../../src/kafka/admin.ts'
 import { createKafka } from '../../src/kafka/client.ts'
+import type { Cluster } from '../../src/kafkajs/cluster.ts'
 import { eventually, newNamespace, parts } from '../helper.ts'
 import { startOwnPart } from '../support/faults.ts'
 import { eventRecords } from '../support/feed.ts'
@@ -233,12 +234,61 @@ t.test('the topic is made anew: the streams end, and who comes back is told that
   await eventually(() => anew.ids.length === 1, 10_000, 'what comes now')
 })
 
-t.test('a burst after silence cuts nobody off, and is not read by each client for itself', async (t) => {
+t.test('who filters hears how far it is, while history has nothing for it', async (t) => {
   const topic = await newTopic()
+  const { feed } = newFeed(t, topic, { recentBytesMax: 10_000 })
+  const start = (await listen(feed)).lastId
+  const records = eventRecords(3_000)
+  await put(topic, records)
+  const { feed: other } = newFeed(t, topic, { recentBytesMax: 10_000, heartbeatMs: 1 })
+  const listener = await listen(other, start, 'nobody')
+  const end = (await listen(other)).lastId
+  await eventually(() => listener.lastId === end, 10_000, 'the end of history')
+  const places = [...listener.text.matchAll(/^id: (.+)$/gm)].map(([, id]) => id!)
+  const midst = places.find((place) => place !== start && place !== end)!
+  t.ok(midst, 'a place between')
+  const rest = await listen(other, midst)
+  await eventually(() => rest.lastId === end, 10_000, 'the rest')
+  t.ok(rest.ids.length < records.length)
+  t.strictSame(listener.ids, [])
+})
+
+/** Offsets as they come, or as `change` has them. */
+function countingClusters (t: Test, change: (offset: number) => number = (offset) => offset) {
   const own = createKafka({ brokers: parts.kafkaBrokers.split(','), clientId: 'test', log: createLog().log })
   const create = Object.getOwnPropertySymbols(own).find(({ description }) => description?.endsWith('createCluster'))!
-  const original = (own as unknown as Record<symbol, () => unknown>)[create]!
-  const clusters = t.capture(own as never, create as never, original as never)
+  const original = (own as unknown as Record<symbol, (options: object) => Cluster>)[create]!
+  const clusters = t.capture(own as never, create as never, ((options: object) => {
+    const cluster = original(options)
+    const { fetchTopicsOffset } = cluster
+    cluster.fetchTopicsOffset = async (topics) => (await fetchTopicsOffset.call(cluster, topics)).map((answer) => ({
+      ...answer,
+      partitions: topics[0]!.fromBeginning
+        ? answer.partitions
+        : answer.partitions.map((each) => ({ ...each, offset: String(change(Number(each.offset))) }))
+    }))
+    return cluster
+  }) as never)
+  return { own, count: () => clusters.args().length }
+}
+
+t.test('a leader that does not know yet how far it goes makes no place one that is gone', async (t) => {
+  const topic = await newTopic(1)
+  await put(topic, eventRecords(10))
+  let asked = 0
+  const { own } = countingClusters(t, (offset) => ++asked <= 3 ? offset - 5 : offset)
+  const { feed } = newFeed(t, topic, { kafka: own })
+  const after = encodePosition([10])
+  const listener = await listen(feed, after)
+  const records = eventRecords(3)
+  await put(topic, records)
+  await eventually(() => listener.ids.length >= 3, 10_000, 'what came since')
+  t.strictSame(listener.ids.sort(), idsOf(records))
+})
+
+t.test('a burst after silence cuts nobody off, and is not read by each client for itself', async (t) => {
+  const topic = await newTopic()
+  const { own, count } = countingClusters(t)
   const { feed, counts } = newFeed(t, topic, { kafka: own, stalledMs: 200 })
   const seen = await Promise.all(Array.from({ length: 8 }, async () => {
     const listener = { bytes: 0, ids: new Set<string>(), twice: 0 }
@@ -265,5 +315,5 @@ t.test('a burst after silence cuts nobody off, and is not read by each client fo
     t.equal(listener.twice, 0)
   }
   t.equal(counts.cut, 0)
-  t.equal(clusters.args().length, 1, 'one reader')
+  t.equal(count(), 1, 'one reader')
 })
