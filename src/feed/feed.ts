@@ -4,6 +4,7 @@ import type { Kafka } from 'kafkajs'
 import { FeedFull, FeedPositionGone, FeedUnavailable } from '../errors.ts'
 import { within } from '../runtime/deadline.ts'
 import type { Logger } from '../runtime/logger.ts'
+import { createThrottle } from '../runtime/throttle.ts'
 import { readFeed, type FeedClient } from './client.ts'
 import { startFollowing, type Following } from './following.ts'
 import { isAtOrAfter, type Position } from './position.ts'
@@ -25,6 +26,7 @@ const WAIT_MS = 1_000
 const WAIT_POLL_MS = 10
 const RECENT_BYTES_MAX = 4 * 1024 * 1024
 const CLOSE_MS_MAX = 500
+const COMPLAIN_MS = 60_000
 
 export interface FeedObserver {
   shed: (reason: 'feed') => void
@@ -65,6 +67,7 @@ export function createOrderFeed ({
   recentBytesMax = RECENT_BYTES_MAX
 }: FeedOptions) {
   const clients = new Map<FeedClient, Readable>()
+  const complaints = createThrottle(COMPLAIN_MS)
   let count = 0
   let following: Promise<Following> | undefined
   let closed = false
@@ -120,6 +123,9 @@ export function createOrderFeed ({
       return await mine
     } catch (cause) {
       if (following === mine) following = undefined
+      if (complaints.allows()) {
+        log.warn({ reason: (cause as Error).message }, "the live feed can't read Kafka: who asks for it is refused")
+      }
       throw new FeedUnavailable({ cause })
     }
   }
