@@ -5,7 +5,7 @@ import { startFeedListener, type FeedListener, type FeedListenerOptions } from '
 import type { OrderEvent } from '../../schemas/event.ts'
 import { encodePosition } from '../../src/feed/position.ts'
 import { leads } from '../support/faults.ts'
-import { headersOf } from '../support/feed.ts'
+import { eventRecords, headersOf } from '../support/feed.ts'
 import { kafka, put } from '../support/relays.ts'
 import { withAdmin } from '../../src/kafka/admin.ts'
 import { aNewOrder, eventually, metric, newNamespace, post, request, startService } from '../helper.ts'
@@ -209,6 +209,30 @@ t.test('who goes away at once, or while it is read for, gives its place back', a
   const last = startFeedListener(() => `${full.url}/orders/stream`, { retryMs: 50 })
   t.teardown(() => last.stop())
   await eventually(() => last.lastId, 10_000, 'the only place')
+})
+
+t.test('who takes nothing of its answer is cut off', async (t) => {
+  const service = await startService(t, {}, newNamespace())
+  await eventually(() => leads(service), 30_000, 'a leader')
+  const { hostname, port } = new URL(service.url)
+  const socket = connect(Number(port), hostname).on('error', () => {})
+  t.teardown(() => socket.destroy())
+  socket.write('GET /orders/stream HTTP/1.1\r\nHost: localhost\r\n\r\n')
+  await once(socket, 'data')
+  socket.pause()
+  const quick = await listen(t, `${service.url}/orders/stream`)
+  let count = 0
+  const more = async (): Promise<void> => {
+    await put(service.namespace, eventRecords(1_000))
+    count += 1_000
+  }
+  for (let round = 0; round < 30; round++) await more() // 18 MB: more than sockets' buffers and what is held
+  await eventually(async () => {
+    await more()
+    return await metric(service, 'feed_clients_cut_total') === 1
+  }, 20_000, 'its end')
+  await hasAll(quick, new Array(count))
+  t.equal(quick.connections, 1)
 })
 
 t.test('it can be switched off, and a process without Kafka says so', async (t) => {
