@@ -70,8 +70,9 @@ export default fp(async (app) => {
     'method',
     'route'
   ])
-  app.addHook('onRequestAbort', async (request) => {
-    aborted.inc({ method: request.method, route: request.routeOptions.url ?? '__unknown__' })
+  app.addHook('onRequestAbort', async ({ method, routeOptions: { url, config } }) => {
+    if (config.disableMetrics === true) return // an answer without an end has no other one
+    aborted.inc({ method, route: url ?? '__unknown__' })
   })
 
   const shed = counter('requests_shed_total', 'requests refused with 503 OVERLOADED, as there was too much to do', [

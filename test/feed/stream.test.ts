@@ -183,6 +183,8 @@ t.test('it is told how many listen, and who is one too many', async (t) => {
   t.equal(await metric(service, 'requests_shed_total{reason="feed"}'), 1)
   await listeners[0]!.stop()
   await eventually(async () => await metric(service, 'feed_clients') === 1, 10_000, 'a place')
+  const metrics = await (await fetch(`${service.operationsUrl}/metrics`)).text()
+  t.notMatch(metrics, /^http_\w+\{.*stream/m, 'no request is measured by its end')
   t.equal((await listen(t, url)).refused.length, 0)
 })
 
