@@ -57,7 +57,7 @@ t.test('an order is stored once, however often it has to be sent', async (t) => 
   ] as const) {
     const { seen, client } = await startProxy(t, (n) => n <= 2 ? fault : undefined)
     const userId = `user of ${name}`
-    const order = await client({ timeout: 500 }).create({ ...aNewOrder, userId })
+    const order = await client({ timeout: 2_000 }).create({ ...aNewOrder, userId })
     t.equal(order.userId, userId)
     t.equal(await count(userId), 1, name)
     t.equal(seen.length, 3, name)
