@@ -136,8 +136,6 @@ async function suffer (
 /** Every replica takes orders, and they come to the topic. */
 async function recovered ({ replicas }: Target, load: Load, { seenAt }: Follower): Promise<void> {
   const end = performance.now() + RECOVERY_MS_MAX
-  // A process that a fault made end is started again, as its operator would.
-  for (const replica of replicas.all) if (replica.service.hasEnded) await replica.start()
   await Promise.all(replicas.all.map(async (replica) => {
     let id: string | undefined
     do {
@@ -147,6 +145,8 @@ async function recovered ({ replicas }: Target, load: Load, { seenAt }: Follower
         )
       }
       await delay(POLL_MS)
+      // One that a fault made end, at once or after a while, is started again, as its operator would.
+      if (replica.service.hasEnded) await replica.start()
       id = await load.through(replica.index)
     } while (id === undefined)
     while (!seenAt.has(id)) {
