@@ -6,6 +6,7 @@ import { createHistory, type History } from './history.ts'
 import { createRecentEvents, type RecentEvents } from './recent-events.ts'
 
 const START_MS_MAX = 5_000
+const FAILING_MS_MAX = 1_500
 
 export interface Following {
   recent: RecentEvents
@@ -30,6 +31,7 @@ export async function startFollowing ({ kafka, topic, log, metadataMs, recentByt
 }): Promise<Following> {
   const stopping = new AbortController()
   const history = createHistory(kafka, topic)
+  const began = performance.now()
   let fails = false
   let recent: RecentEvents | undefined
   let ended: Promise<void> = Promise.resolve()
@@ -50,8 +52,12 @@ export async function startFollowing ({ kafka, topic, log, metadataMs, recentByt
         await onFetched(recent!)
       },
       onFailure (error) {
-        if (recent === undefined) reject(error)
-        else if (!fails) {
+        // A topic that is new, or has lost a leader, is there in a moment.
+        if (recent === undefined) {
+          if (performance.now() - began > FAILING_MS_MAX) reject(error)
+          return
+        }
+        if (!fails) {
           log.warn({ reason: error.message }, "the live feed can't read Kafka: its clients wait, and lose nothing")
         }
         fails = true

@@ -135,7 +135,14 @@ export async function insert (orders: Collection<OrderDocument>, count: number, 
 }
 
 export async function createTopic (topic: ITopicConfig): Promise<void> {
-  await withAdmin(kafka, 'a topic', (admin) => admin.createTopics({ topics: [topic], waitForLeaders: true }))
+  await withAdmin(kafka, 'a topic', async (admin) => {
+    await admin.createTopics({ topics: [topic], waitForLeaders: false })
+    // kafkajs' own wait ends with an error where the broker doesn't know the new topic yet.
+    const { topic: name } = topic
+    const hasLeaders = async (): Promise<boolean> =>
+      (await admin.fetchTopicMetadata({ topics: [name] })).topics[0]!.partitions.every(({ leader }) => leader >= 0)
+    await eventually(() => hasLeaders().catch(() => false), 10_000, 'the leaders of a new topic')
+  })
 }
 
 export async function deleteTopic (topic: string): Promise<void> {
