@@ -33,10 +33,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   /** What is saved is the body: only the look-up knows that the order is there, and is still the same. */
   function sendTagged ({ headers }: Pick<FastifyRequest, 'headers'>, reply: FastifyReply, json: OrderJson): void {
-    const tag = entityTagOf(envelope(json))
+    const body = envelope(json)
+    const tag = entityTagOf(body)
     reply.header('etag', tag).header('cache-control', 'private, no-cache')
     if (hasTag(headers['if-none-match'], tag)) reply.code(304).send()
-    else sendOrder(reply, json)
+    else reply.type(JSON_TYPE).send(body)
   }
 
   function admit (_request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {

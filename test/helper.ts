@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { AddressInfo } from 'node:net'
-import { Kafka, logLevel } from 'kafkajs'
+import { Kafka, logLevel, type Admin } from 'kafkajs'
 import tap, { type Test } from 'tap'
 import type { Order } from '../schemas/order.ts'
 import type { Problem } from '../schemas/problem.ts'
@@ -141,6 +141,15 @@ export async function eventually<T> (
   }
 }
 
+/** Waits until each partition of a topic has a leader: a broker may not know a new topic yet. */
+export async function hasLeaders (admin: Admin, topic: string, msMax: number): Promise<void> {
+  const ready = async (): Promise<boolean> => {
+    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+    return topics[0]!.partitions.every(({ leader }) => leader >= 0)
+  }
+  await eventually(() => ready().catch(() => false), msMax, `the topic ${topic}`)
+}
+
 /** Everything that is committed on a topic, collected while the test runs. */
 export async function collectEvents (t: Test, topic: string, brokers = parts.kafkaBrokers) {
   const kafka = new Kafka({
@@ -152,11 +161,7 @@ export async function collectEvents (t: Test, topic: string, brokers = parts.kaf
   // The relay creates the topic when it leads; a consumer can't subscribe to one that isn't there yet.
   const admin = kafka.admin()
   await admin.connect()
-  const ready = async (): Promise<boolean> => {
-    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
-    return topics[0]!.partitions.every(({ leader }) => leader >= 0)
-  }
-  await eventually(() => ready().catch(() => false), 60_000, `the topic ${topic}`).finally(() => admin.disconnect())
+  await hasLeaders(admin, topic, 60_000).finally(() => admin.disconnect())
   const events: ReceivedOrderEvent[] = []
   const seen = new Set<string>()
   const consumer = await startOrderEventsConsumer({

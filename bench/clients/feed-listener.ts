@@ -1,4 +1,4 @@
-import { get, type ClientRequest, type IncomingMessage } from 'node:http'
+import { get, type ClientRequest } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 
 export interface FeedEvent { id: string, event: string, data: string }
@@ -24,11 +24,9 @@ export function startFeedListener (next: () => string, { retryMs, lastEventId, o
   /** What was no 200. */
   const refused: { status: number, text: string }[] = []
   let lastId = lastEventId
-  let comments = 0
   let connections = 0
   let stopped = false
   let request: ClientRequest | undefined
-  let response: IncomingMessage | undefined
 
   async function run (): Promise<void> {
     for (;;) {
@@ -42,7 +40,7 @@ export function startFeedListener (next: () => string, { retryMs, lastEventId, o
     await new Promise<void>((resolve) => {
       const headers = { accept: 'text/event-stream', ...(lastId === undefined ? {} : { 'last-event-id': lastId }) }
       request = get(next(), { agent: false, headers }, (answer) => {
-        response = answer.setEncoding('utf8')
+        answer.setEncoding('utf8')
         let text = ''
         if (answer.statusCode === 200) connections++
         answer.on('data', (chunk: string) => {
@@ -66,8 +64,7 @@ export function startFeedListener (next: () => string, { retryMs, lastEventId, o
     const fields: Partial<FeedEvent> = {}
     for (const line of block.split('\n')) {
       const [, name, value] = /^(\w*): ?(.*)$/.exec(line) ?? []
-      if (name === '') comments++
-      else if (name === 'id' || name === 'event' || name === 'data') fields[name] = value!
+      if (name === 'id' || name === 'event' || name === 'data') fields[name] = value!
     }
     if (fields.id !== undefined) lastId = fields.id
     if (fields.data === undefined) return
@@ -80,13 +77,9 @@ export function startFeedListener (next: () => string, { retryMs, lastEventId, o
   return {
     events,
     refused,
-    ended,
     get lastId (): string | undefined { return lastId },
-    get comments (): number { return comments },
     get connections (): number { return connections },
     orderIds: (): string[] => events.map(({ data }) => (JSON.parse(data) as { orderId: string }).orderId),
-    /** Takes nothing more, and lets the service notice. */
-    pause: (): void => { response?.pause() },
     async stop (): Promise<void> {
       stopped = true
       request?.destroy()

@@ -124,7 +124,7 @@ export function createOrderFeed ({
     } catch (cause) {
       if (following === mine) following = undefined
       if (complaints.allows()) {
-        log.warn({ reason: (cause as Error).message }, "the live feed can't read Kafka: who asks for it is refused")
+        log.warn({ reason: (cause as Error).message }, "the live feed can't read Kafka: requests for it are refused")
       }
       throw new FeedUnavailable({ cause })
     }
@@ -146,7 +146,7 @@ export function createOrderFeed ({
       client.at !== undefined && recent.isOld(client.at) && !isBlocked(client, WAIT_MS))
   }
 
-  /** Who is behind what is held reads it from Kafka at its own pace. Who takes nothing has no use for its place. */
+  /** A client behind the events in memory reads Kafka at its own pace. One that takes nothing gives up its place. */
   function cutStalled (recent: RecentEvents): void {
     for (const [client, stream] of clients) {
       if (client.at === undefined || client.at >= recent.first || !isBlocked(client, stalledMs)) continue

@@ -43,7 +43,7 @@ export function createHistory (kafka: Kafka, topic: string) {
     try {
       return await read(await mine)
     } catch (error) {
-      // A new one finds out who leads the partitions by now.
+      // A new cluster looks up the current leaders of the partitions.
       if (opening === mine) disconnect()
       throw error
     }

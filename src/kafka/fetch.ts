@@ -1,8 +1,6 @@
 import type { KafkaMessage } from 'kafkajs'
 import '../kafkajs/aborted-records.ts'
-import type { Cluster } from '../kafkajs/cluster.ts'
-
-const READ_COMMITTED = 1
+import { READ_COMMITTED, type Cluster } from '../kafkajs/cluster.ts'
 
 /** What one answer brought of a partition. */
 export interface Fetched {

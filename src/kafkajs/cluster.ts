@@ -52,7 +52,8 @@ interface ClusterOptions {
   committed?: boolean
 }
 
-const READ_COMMITTED = 1
+/** An isolation level, as Kafka's protocol has it. */
+export const READ_COMMITTED = 1
 
 /**
  * Connections of their own to Kafka's brokers, to be left with `disconnect`.

@@ -185,7 +185,7 @@ t.test('without the topic, or without Kafka, it says so at once or soon', async 
   for (let each = 0; each < 2; each++) {
     await t.rejects(feed.open(undefined, undefined), { code: 'FEED_UNAVAILABLE', statusCode: 503 })
   }
-  t.strictSame(matching(/./).map(({ msg }) => msg), ["the live feed can't read Kafka: who asks for it is refused"])
+  t.strictSame(matching(/./).map(({ msg }) => msg), ["the live feed can't read Kafka: requests for it are refused"])
   t.equal(feed.count, 0)
 })
 

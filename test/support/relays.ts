@@ -11,7 +11,7 @@ import { toDocument, type OrderDocument } from '../../src/models.ts'
 import type { ReconciliationObserver } from '../../src/relay/reconciliation/reconcile.ts'
 import { createRelay, type RelayOptions } from '../../src/relay/relay.ts'
 import { connectMongo } from './faults.ts'
-import { aNewOrder, eventually, newNamespace, parts } from '../helper.ts'
+import { aNewOrder, eventually, hasLeaders, newNamespace, parts } from '../helper.ts'
 
 /* The relay alone, without a service around it: a test puts orders into MongoDB, as old as it wants them to be. */
 
@@ -138,10 +138,7 @@ export async function createTopic (topic: ITopicConfig): Promise<void> {
   await withAdmin(kafka, 'a topic', async (admin) => {
     await admin.createTopics({ topics: [topic], waitForLeaders: false })
     // kafkajs' own wait ends with an error where the broker doesn't know the new topic yet.
-    const { topic: name } = topic
-    const hasLeaders = async (): Promise<boolean> =>
-      (await admin.fetchTopicMetadata({ topics: [name] })).topics[0]!.partitions.every(({ leader }) => leader >= 0)
-    await eventually(() => hasLeaders().catch(() => false), 10_000, 'the leaders of a new topic')
+    await hasLeaders(admin, topic.topic, 10_000)
   })
 }
 
