@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { Readable } from 'node:stream'
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
 import { LogController, type FastifyHttpOptions, type RawServerDefault } from 'fastify'
 import fp from 'fastify-plugin'
@@ -65,6 +67,21 @@ export const serverOptions = {
 const QUIET_MS = 100
 const DRAIN_MS_MAX = 1_000
 
+/**
+ * Node closes an answer together with its connection, but not one that still waits there behind another (pipelining):
+ * what fills it would stay open for ever.
+ */
+function endWithConnection (stream: Readable, socket: Socket): void {
+  const end = (): void => { stream.destroy() }
+  if (socket.destroyed) {
+    setImmediate(end)
+    return
+  }
+  socket.setMaxListeners(0) // as many as there are requests on their way
+  socket.once('close', end)
+  stream.once('close', () => socket.off('close', end))
+}
+
 /** What holds for every request and answer of a listener. */
 export default fp(async (app) => {
   app.decorate('closing', false)
@@ -95,7 +112,8 @@ export default fp(async (app) => {
     // Node would refuse it with an empty body (RFC 9112, section 3.2).
     done(request.headers.host === undefined && request.raw.httpVersion === '1.1' ? new HostMissing() : undefined)
   })
-  app.addHook('onSend', (request, reply, _payload, done) => {
+  app.addHook('onSend', (request, reply, payload, done) => {
+    if (payload instanceof Readable) endWithConnection(payload, request.raw.socket)
     reply.header('x-request-id', request.id)
     // Otherwise close() would wait until the client's keep-alive connection is idle for keepAliveTimeout
     // (fastify/fastify#7044).
