@@ -157,9 +157,9 @@ function explain (keyword: string, message: string | undefined, unknown: boolean
   if (missing) return 'is missing'
   if (unknown) return 'is not a known field'
   if (keyword === 'pattern') {
-    return message?.includes('[0-9a-f')
-      ? 'must be 24 hex digits'
-      : 'must be 1 to 128 characters, without a lone surrogate'
+    if (message?.includes('[0-9a-f')) return 'must be 24 hex digits'
+    if (message?.includes('[A-Za-z0-9_-]')) return 'must be the id of an event, as the feed sends it'
+    return 'must be 1 to 128 characters, without a lone surrogate'
   }
   return message ?? 'is not valid'
 }

@@ -43,6 +43,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     schema: { querystring: FeedQuerySchema },
     handler: async (_request, reply) => {
       if (isOff) throw new FeedOff()
+      if (feed === undefined) throw new FeedUnavailable()
       return reply.type(STREAM_TYPE).send()
     }
   })

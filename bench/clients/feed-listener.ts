@@ -33,6 +33,7 @@ export function startFeedListener (next: () => string, { retryMs, lastEventId, o
       await connectOnce()
       if (stopped || retryMs === undefined) return
       await delay(retryMs)
+      if (stopped) return
     }
   }
 

@@ -1,7 +1,7 @@
 import type { History } from './history.ts'
 import { decodePosition, encodePosition, isAtOrAfter, type Position } from './position.ts'
 import { CHUNK_BYTES, type RecentEvents } from './recent-events.ts'
-import { feedEvents, heartbeat, idLine, opening, type FeedEvent } from './server-sent.ts'
+import { heartbeat, idLine, opening, type FeedEvent } from './server-sent.ts'
 
 /** One that listens. */
 export interface FeedClient {
@@ -59,18 +59,10 @@ export async function * readFeed ({
   /** Until it has all that this process has read. */
   async function * catchUp (): AsyncGenerator<Buffer> {
     while (!client.ended && client.at === undefined) {
-      if (!recent.covers(position)) {
-        const until = [...recent.position]
-        for await (const fetched of history.between(position, until)) {
-          yield * told(feedEvents(fetched))
-          position[fetched.partition] = fetched.next
-          if (client.ended) return
-          if (isQuiet()) yield * said(heartbeat(position)) // none of it is for who filters
-        }
-      }
+      yield * readHistory()
       let next = recent.first
       // As it waits for the client, what comes next may be forgotten meanwhile: then it begins again.
-      while (recent.covers(position) && next >= recent.first) {
+      while (!client.ended && isHeld() && next >= recent.first) {
         const events: FeedEvent[] = []
         for (let bytes = 0; next < recent.end && bytes < CHUNK_BYTES; next++) {
           const event = recent.at(next)
@@ -89,26 +81,56 @@ export async function * readFeed ({
         // Another process was quicker to read what this client has had.
         if (isQuiet()) yield * said(heartbeat(position))
         else await change()
-        if (client.ended) return
       }
+    }
+  }
+
+  /** Until this process holds what follows. */
+  async function * readHistory (): AsyncGenerator<Buffer> {
+    const reader = { at: position, lacks: () => recent.lacks(position), wake: () => client.wake() }
+    try {
+      while (!client.ended && !isHeld()) {
+        const segment = history.take(reader)
+        if (segment !== undefined) {
+          yield * told(segment.events)
+          position[segment.partition] = segment.next
+        }
+        // Also between segments, of which none may be for who filters.
+        if (isQuiet()) yield * said(heartbeat(position))
+        else if (segment === undefined) await change()
+      }
+    } finally {
+      history.leave(reader)
     }
   }
 
   /** What the client has not had, with ids of its own. */
   async function * told (events: FeedEvent[]): AsyncGenerator<Buffer> {
-    const pieces: (string | Buffer)[] = []
+    let pieces: Buffer[] = []
+    let bytes = 0
     for (const event of events) {
       if (event.next <= (position[event.partition] ?? 0)) continue
       position[event.partition] = event.next
-      if (userId === undefined || event.userId === userId) pieces.push(idLine(encodePosition(position)), event.text)
+      if (userId !== undefined && event.userId !== userId) continue
+      const id = Buffer.from(idLine(encodePosition(position)))
+      pieces.push(id, event.text)
+      bytes += id.length + event.text.length
+      if (bytes < CHUNK_BYTES) continue
+      yield * said(Buffer.concat(pieces))
+      pieces = []
+      bytes = 0
     }
-    yield * said(Buffer.concat(pieces.map((piece) => typeof piece === 'string' ? Buffer.from(piece) : piece)))
+    yield * said(Buffer.concat(pieces))
   }
 
   async function * said (chunk: Buffer): AsyncGenerator<Buffer> {
     if (chunk.length === 0) return
     client.wroteAt = performance.now()
     yield chunk
+  }
+
+  function isHeld (): boolean {
+    return recent.lacks(position).length === 0
   }
 
   function isQuiet (): boolean {

@@ -1,19 +1,16 @@
-import { Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Kafka } from 'kafkajs'
 import { FeedFull, FeedPositionGone, FeedUnavailable } from '../errors.ts'
-import { within } from '../runtime/deadline.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { createThrottle } from '../runtime/throttle.ts'
+import { check } from './check.ts'
 import { readFeed, type FeedClient } from './client.ts'
 import { startFollowing, type Following } from './following.ts'
-import { isAtOrAfter, type Position } from './position.ts'
+import type { Position } from './position.ts'
 import type { RecentEvents } from './recent-events.ts'
+import { streamOf } from './stream.ts'
 
-const CHECK_MS_MAX = 5_000
-/** A new leader of a partition may not know yet how far it goes, and then nobody's place is gone. */
-const CHECK_TRIES = 5
-const CHECK_AGAIN_MS = 300
 /** Who loses its connection comes back, and finds what it missed. */
 const LINGER_MS = 60_000
 const HEARTBEAT_MS = 15_000
@@ -21,7 +18,7 @@ const HEARTBEAT_MS = 15_000
 const GATHER_MS = 50
 /** For which a client that is behind may take nothing. */
 const STALLED_MS = 5_000
-/** For which the others wait for one that is behind. */
+/** For which reading waits for clients that are behind. */
 const WAIT_MS = 1_000
 const WAIT_POLL_MS = 10
 const RECENT_BYTES_MAX = 4 * 1024 * 1024
@@ -69,7 +66,7 @@ export function createOrderFeed ({
   const clients = new Map<FeedClient, Readable>()
   const complaints = createThrottle(COMPLAIN_MS)
   let count = 0
-  let following: Promise<Following> | undefined
+  let following: Following | undefined
   let closed = false
   let lingering: NodeJS.Timeout | undefined
   let gathering: NodeJS.Timeout | undefined
@@ -88,9 +85,11 @@ export function createOrderFeed ({
     count++
     clearTimeout(lingering)
     try {
-      const { recent, history } = await follow()
-      if (after !== undefined) await check(after, { recent, history })
-      if (closed) throw new FeedUnavailable()
+      const mine = following ??= follow()
+      const recent = await started(mine)
+      const { history } = mine
+      if (after !== undefined) await canRead(check(after, recent, history))
+      if (closed || following !== mine) throw new FeedUnavailable()
       const client: FeedClient = { at: undefined, wroteAt: performance.now(), waits: false, ended: false, wake () {} }
       const stream = streamOf(readFeed({ client, recent, history, after, userId, heartbeatMs }), () => {
         clients.delete(client)
@@ -115,35 +114,60 @@ export function createOrderFeed ({
     client.wake()
   }
 
-  async function follow (): Promise<Following> {
-    const mine = following ??= startFollowing({
-      kafka, topic, log, metadataMs, recentBytesMax, onFetched: handOut, onEnd: endAll
+  function follow (): Following {
+    const mine = startFollowing({
+      kafka,
+      topic,
+      log,
+      metadataMs,
+      recentBytesMax,
+      onFetched: handOut,
+      onEnd (error) {
+        if (following !== mine) return
+        following = undefined
+        for (const stream of clients.values()) stream.destroy(error)
+      }
     })
-    try {
-      return await mine
-    } catch (cause) {
+    return mine
+  }
+
+  async function started (mine: Following): Promise<RecentEvents> {
+    return await canRead(mine.recent.catch((error) => {
       if (following === mine) following = undefined
-      if (complaints.allows()) {
+      throw error
+    }))
+  }
+
+  /** @throws FeedUnavailable, and says so in the log */
+  async function canRead<T> (reading: Promise<T>): Promise<T> {
+    try {
+      return await reading
+    } catch (cause) {
+      if (cause instanceof FeedPositionGone) throw cause
+      if (complaints.allows() && !closed) {
         log.warn({ reason: (cause as Error).message }, "the live feed can't read Kafka: requests for it are refused")
       }
       throw new FeedUnavailable({ cause })
     }
   }
 
-  /** Reading waits for clients that are behind, as each that has to read for itself costs what all together do. */
+  /**
+   * Reading waits while most clients are behind, as in a burst, since each that has to read for itself costs what all
+   * together do. It doesn't wait for a few, who would make their pace that of all.
+   */
   async function handOut (recent: RecentEvents): Promise<void> {
     gathering ??= setTimeout(() => {
       gathering = undefined
       wakeAll()
     }, GATHER_MS)
     const since = performance.now()
-    while (performance.now() - since < WAIT_MS && isAnyBehind(recent)) await delay(WAIT_POLL_MS)
+    while (performance.now() - since < WAIT_MS && areMostBehind(recent)) await delay(WAIT_POLL_MS)
     cutStalled(recent)
   }
 
-  function isAnyBehind (recent: RecentEvents): boolean {
-    return [...clients.keys()].some((client) =>
-      client.at !== undefined && recent.isOld(client.at) && !isBlocked(client, WAIT_MS))
+  function areMostBehind (recent: RecentEvents): boolean {
+    const live = [...clients.keys()].filter((client) => client.at !== undefined && !isBlocked(client, WAIT_MS))
+    return live.filter(({ at }) => recent.isOld(at!)).length > live.length / 2
   }
 
   /** A client behind the events in memory reads Kafka at its own pace. One that takes nothing gives up its place. */
@@ -163,15 +187,10 @@ export function createOrderFeed ({
     for (const client of clients.keys()) client.wake()
   }
 
-  function endAll (error: Error): void {
-    following = undefined
-    for (const stream of clients.values()) stream.destroy(error)
-  }
-
   async function stopFollowing (): Promise<void> {
     const mine = following
     following = undefined
-    await mine?.then(({ stop }) => stop(), () => {})
+    await mine?.stop()
   }
 
   /** Ends all streams in order: their clients come again, to another process. */
@@ -190,33 +209,7 @@ export function createOrderFeed ({
   return {
     open,
     close,
-    get count (): number { return clients.size }
-  }
-}
-
-/** `Readable.from` would wait for the generator before it says that it was destroyed, and the generator for events. */
-function streamOf (chunks: AsyncGenerator<Buffer>, ended: () => void): Readable {
-  return new Readable({
-    read () {
-      chunks.next().then(({ value }) => this.push(value ?? null), (error) => this.destroy(error))
-    },
-    destroy (error, done) {
-      ended()
-      chunks.return(undefined).catch(() => {})
-      done(error)
-    }
-  })
-}
-
-/** @throws FeedPositionGone for a place that the topic doesn't have any more, or never had; FeedUnavailable */
-async function check (after: Position, { recent, history }: Pick<Following, 'recent' | 'history'>): Promise<void> {
-  if (after.length <= recent.position.length && recent.covers(after) && isAtOrAfter(recent.position, after)) return
-  for (let tries = 1; ; tries++) {
-    const { low, high } = await within(CHECK_MS_MAX, "Kafka's answer", history.bounds())
-      .catch((cause) => { throw new FeedUnavailable({ cause }) })
-    if (after.length > high.length || !isAtOrAfter(after, low)) throw new FeedPositionGone()
-    if (isAtOrAfter(high, after)) return
-    if (tries === CHECK_TRIES) throw new FeedPositionGone()
-    await delay(CHECK_AGAIN_MS)
+    /** Also those that are about to listen. */
+    get count (): number { return count }
   }
 }

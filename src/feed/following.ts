@@ -2,23 +2,23 @@ import type { Kafka } from 'kafkajs'
 import { followTopic } from '../kafka/topic-follower.ts'
 import { within } from '../runtime/deadline.ts'
 import type { Logger } from '../runtime/logger.ts'
+import { createThrottle } from '../runtime/throttle.ts'
 import { createHistory, type History } from './history.ts'
 import { createRecentEvents, type RecentEvents } from './recent-events.ts'
 
 const START_MS_MAX = 5_000
 const FAILING_MS_MAX = 1_500
+const COMPLAIN_MS = 60_000
 
 export interface Following {
-  recent: RecentEvents
+  /** It is rejected with what Kafka refuses, or after 5 s; then reading has ended. */
+  recent: Promise<RecentEvents>
   history: History
   stop: () => Promise<void>
 }
 
-/**
- * Begins to read the topic.
- * @throws what Kafka refuses, or an error after 5 s
- */
-export async function startFollowing ({ kafka, topic, log, metadataMs, recentBytesMax, onFetched, onEnd }: {
+/** Begins to read the topic. */
+export function startFollowing ({ kafka, topic, log, metadataMs, recentBytesMax, onFetched, onEnd }: {
   kafka: Kafka
   topic: string
   log: Logger
@@ -28,14 +28,18 @@ export async function startFollowing ({ kafka, topic, log, metadataMs, recentByt
   onFetched: (recent: RecentEvents) => Promise<void>
   /** It has come to an end by itself: the places that are known are of another topic, or gone. */
   onEnd: (error: Error) => void
-}): Promise<Following> {
+}): Following {
   const stopping = new AbortController()
-  const history = createHistory(kafka, topic)
+  const complaints = createThrottle(COMPLAIN_MS)
+  const history = createHistory(kafka, topic, ({ message: reason }) => {
+    if (complaints.allows()) log.warn({ reason }, "the live feed can't read what clients have missed: these wait, and lose nothing")
+  })
   const began = performance.now()
   let fails = false
   let recent: RecentEvents | undefined
   let ended: Promise<void> = Promise.resolve()
   const started = new Promise<RecentEvents>((resolve, reject) => {
+    stopping.signal.addEventListener('abort', () => reject(new Error('the live feed has stopped reading')))
     ended = followTopic({
       kafka,
       topic,
@@ -45,11 +49,13 @@ export async function startFollowing ({ kafka, topic, log, metadataMs, recentByt
         recent = createRecentEvents(offsets, recentBytesMax)
         resolve(recent)
       },
-      async onFetched (fetched) {
+      async onFetched (answer) {
+        for (const fetched of answer) recent!.add(fetched)
+        await onFetched(recent!)
+      },
+      onRound () {
         if (fails) log.info({ topic }, 'the live feed goes on')
         fails = false
-        recent!.add(fetched)
-        await onFetched(recent!)
       },
       onFailure (error) {
         // A topic that is new, or has lost a leader, is there in a moment.
@@ -72,13 +78,18 @@ export async function startFollowing ({ kafka, topic, log, metadataMs, recentByt
   async function stop (): Promise<void> {
     stopping.abort()
     history.close()
-    await ended
+    // Whoever has not begun may wait for a broker that hangs; it ends by itself.
+    if (recent !== undefined) await ended
   }
 
-  try {
-    return { recent: await within(START_MS_MAX, "Kafka's answer", started), history, stop }
-  } catch (error) {
-    stop()
-    throw error
+  async function start (): Promise<RecentEvents> {
+    try {
+      return await within(START_MS_MAX, "Kafka's answer", started)
+    } catch (error) {
+      stop()
+      throw error
+    }
   }
+
+  return { recent: start(), history, stop }
 }

@@ -1,45 +1,118 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Kafka } from 'kafkajs'
-import { fetchCommitted, type Fetched } from '../kafka/fetch.ts'
+import { fetchCommitted, isOutOfRange } from '../kafka/fetch.ts'
 import { offsetsOf } from '../kafka/topic-follower.ts'
 import { openCluster, type Cluster } from '../kafkajs/cluster.ts'
 import type { Position } from './position.ts'
+import { createSegments, type Segment } from './segments.ts'
+import { feedEvents } from './server-sent.ts'
 
 /** What a client that reads history has in memory. */
-const FETCH_BYTES_MAX = 256 * 1024
+const FETCH_BYTES_MAX = 128 * 1024
 const FETCH_WAIT_MS = 100
+const SEGMENTS_BYTES_MAX = 8 * 1024 * 1024
 /** For each ms of reading, so that history takes a third of the process' time at most. */
 const RESTS = 2
+/** A broker that took long was waited for: that cost this process nothing. */
+const REST_MS_MAX = 200
+const RETRY_MS = 250
+
+/** A client that reads history. */
+export interface HistoryReader {
+  /** Where it is. */
+  at: Position
+  /** The partitions that it is to read. */
+  lacks: () => number[]
+  /** There is something for it, perhaps. */
+  wake: () => void
+}
 
 export type History = ReturnType<typeof createHistory>
 
 /**
- * What the topic has from before this process began to follow it.
- * Its connections are shared by all who read there, one after the other with rests between, as to decode records takes
- * as long as to read them: otherwise one client with an old place would hold up the whole process.
+ * What the topic has from before this process began to follow it, or has forgotten. It is read for one client after
+ * the other, with rests between, as to decode records takes as long as to read them: otherwise one client with an old
+ * place would hold up the whole process. What is read serves all clients that are about there.
+ * @param onFailure Kafka can't be read; it is tried again
  */
-export function createHistory (kafka: Kafka, topic: string) {
+export function createHistory (kafka: Kafka, topic: string, onFailure: (error: Error) => void) {
+  const segments = createSegments(SEGMENTS_BYTES_MAX)
+  /** In the order of their turns. */
+  const waiting = new Set<HistoryReader>()
+  const gone = new WeakMap<HistoryReader, Error>()
   let opening: Promise<Cluster> | undefined
   let closed = false
-  let turn: Promise<unknown> = Promise.resolve()
+  let reading = false
 
-  async function inTurn<T> (read: (cluster: Cluster) => Promise<T>): Promise<T> {
-    let restMs = 0
-    const mine = turn.then(async () => {
-      const began = performance.now()
-      return await use(read).finally(() => { restMs = RESTS * (performance.now() - began) })
-    })
-    turn = mine.catch(() => {}).then(() => delay(restMs))
-    return await mine
+  /**
+   * What comes next in one of the partitions. If it has to be read first, it is undefined, and the reader is woken.
+   * @throws OFFSET_OUT_OF_RANGE where retention was faster
+   */
+  function take (reader: HistoryReader): Segment | undefined {
+    const error = gone.get(reader)
+    if (error !== undefined) throw error
+    for (const partition of reader.lacks()) {
+      const segment = segments.find(partition, reader.at[partition] ?? 0)
+      if (segment === undefined) continue
+      waiting.delete(reader)
+      return segment
+    }
+    waiting.add(reader)
+    if (!reading) readInTurns()
+    return undefined
+  }
+
+  function leave (reader: HistoryReader): void {
+    waiting.delete(reader)
+  }
+
+  async function readInTurns (): Promise<void> {
+    reading = true
+    while (waiting.size > 0) {
+      const [reader] = waiting as Set<HistoryReader> & [HistoryReader]
+      waiting.delete(reader)
+      waiting.add(reader) // after the others, if it still waits then
+      await delay(await readFor(reader))
+    }
+    reading = false
+  }
+
+  /** @returns ms to rest */
+  async function readFor (reader: HistoryReader): Promise<number> {
+    const began = performance.now()
+    try {
+      await use((cluster) => fetchFor(reader, cluster))
+      return Math.min(RESTS * (performance.now() - began), REST_MS_MAX)
+    } catch (error) {
+      if (isOutOfRange(error)) gone.set(reader, error as Error)
+      else if (!closed) onFailure(error as Error)
+      return RETRY_MS
+    } finally {
+      for (const each of waiting) each.wake()
+    }
+  }
+
+  async function fetchFor ({ at, lacks }: HistoryReader, cluster: Cluster): Promise<void> {
+    const partitions = lacks()
+    const leaders = Object.entries(cluster.findLeaderForPartitions(topic, partitions))
+    if (leaders.length === 0) throw new Error(`no leader is known for partition ${partitions[0]} of ${topic}`)
+    const ended = await Promise.allSettled(leaders.map(async ([nodeId, led]) => {
+      const from = led.map((partition) => ({ partition, offset: at[partition] ?? 0 }))
+      const answer = await fetchCommitted({
+        cluster, nodeId, topic, from, waitMs: FETCH_WAIT_MS, bytesMax: FETCH_BYTES_MAX
+      })
+      for (const fetched of answer) {
+        const { partition, offset, next } = fetched
+        if (next > offset) segments.add({ partition, from: offset, next, events: feedEvents(fetched) })
+      }
+    }))
+    const failures = ended.flatMap((one) => one.status === 'rejected' ? [one.reason] : [])
+    if (failures.length > 0) throw failures.find(isOutOfRange) ?? failures[0]
   }
 
   async function use<T> (read: (cluster: Cluster) => Promise<T>): Promise<T> {
     if (closed) throw new Error('the live feed has stopped reading')
-    opening ??= openCluster(kafka).then(async (cluster) => {
-      await cluster.addTargetTopic(topic)
-      return cluster
-    })
-    const mine = opening
+    const mine = opening ??= openCluster(kafka, topic)
     try {
       return await read(await mine)
     } catch (error) {
@@ -47,16 +120,6 @@ export function createHistory (kafka: Kafka, topic: string) {
       if (opening === mine) disconnect()
       throw error
     }
-  }
-
-  function close (): void {
-    closed = true
-    disconnect()
-  }
-
-  function disconnect (): void {
-    opening?.then((cluster) => cluster.disconnect()).catch(() => {})
-    opening = undefined
   }
 
   /** Where each partition begins by now, and where it ends. */
@@ -70,39 +133,16 @@ export function createHistory (kafka: Kafka, topic: string) {
     })
   }
 
-  /**
-   * What was committed between two places, as fast as it is taken; of each partition a part in turn.
-   * @throws what Kafka refuses
-   */
-  async function * between (from: Position, until: Position): AsyncGenerator<Fetched> {
-    const at = [...from]
-    for (;;) {
-      const behind = [...until.keys()].filter((partition) => (at[partition] ?? 0) < until[partition]!)
-      if (behind.length === 0) return
-      const leaders = await use(async (cluster) => leadersOf(cluster, behind))
-      for (const [nodeId, partitions] of Object.entries(leaders)) {
-        const answers = await inTurn((cluster) => fetchCommitted({
-          cluster,
-          nodeId,
-          topic,
-          from: partitions.map((partition) => ({ partition, offset: at[partition] ?? 0 })),
-          waitMs: FETCH_WAIT_MS,
-          bytesMax: FETCH_BYTES_MAX
-        }))
-        for (const { partition, records, next } of answers) {
-          const end = until[partition]!
-          at[partition] = Math.min(next, end)
-          yield { partition, next: at[partition], records: records.filter(({ offset }) => Number(offset) < end) }
-        }
-      }
-    }
+  function close (): void {
+    closed = true
+    waiting.clear()
+    disconnect()
   }
 
-  function leadersOf (cluster: Cluster, partitions: number[]): Record<string, number[]> {
-    const leaders = cluster.findLeaderForPartitions(topic, partitions)
-    if (Object.keys(leaders).length === 0) throw new Error(`no leader is known for partition ${partitions[0]} of ${topic}`)
-    return leaders
+  function disconnect (): void {
+    opening?.then((cluster) => cluster.disconnect()).catch(() => {})
+    opening = undefined
   }
 
-  return { bounds, between, close }
+  return { take, leave, bounds, close }
 }

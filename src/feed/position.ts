@@ -34,7 +34,11 @@ export function decodePosition (text: string): Position | undefined {
   return encodePosition(position) === text ? position : undefined
 }
 
-/** Whether one place is before the other in no partition. */
+/** The partitions in which one place is before the other. */
+export function behind (position: Position, other: Position): number[] {
+  return [...other.keys()].filter((partition) => (position[partition] ?? 0) < other[partition]!)
+}
+
 export function isAtOrAfter (position: Position, other: Position): boolean {
   return other.every((offset, partition) => (position[partition] ?? 0) >= offset)
 }

@@ -1,9 +1,11 @@
 import type { Fetched } from '../kafka/fetch.ts'
-import { encodePosition, isAtOrAfter, type Position } from './position.ts'
+import { behind, encodePosition, type Position } from './position.ts'
 import { feedEvents, idLine, type FeedEvent } from './server-sent.ts'
 
 /** What one client is handed at once. */
 export const CHUNK_BYTES = 65_536
+/** What was handed out last: most clients are at the same place and want all of it. */
+const TAKEN_MAX = 8
 
 interface RecentEvent extends FeedEvent {
   /** After it, as this process read them. */
@@ -35,8 +37,7 @@ export function createRecentEvents (start: Position, bytesMax: number) {
   const events: RecentEvent[] = []
   let first = 0
   let bytes = 0
-  /** Most clients are at the same place and want all of it. */
-  let joined = new Map<number, Taken>()
+  const joined = new Map<number, Taken>()
 
   function add (fetched: Fetched): void {
     // Of partitions that were added since, it may be the last that comes first.
@@ -46,18 +47,18 @@ export function createRecentEvents (start: Position, bytesMax: number) {
       const text = encodePosition(position)
       const id = Buffer.from(idLine(text))
       events.push({ ...event, id, position: text })
-      bytes += id.length + event.text.length
+      bytes += sizeOf(events.at(-1)!)
     }
     position[fetched.partition] = fetched.next
     let forgotten = 0
     while (bytes > bytesMax) {
       const event = events[forgotten++]!
       oldest[event.partition] = event.next
-      bytes -= event.id.length + event.text.length
+      bytes -= sizeOf(event)
     }
     events.splice(0, forgotten)
     first += forgotten
-    joined = new Map()
+    joined.clear()
   }
 
   /** From one event on, with the ids of this process. @param at one that is held */
@@ -76,7 +77,9 @@ export function createRecentEvents (start: Position, bytesMax: number) {
     const taken = {
       chunk: Buffer.concat(pieces, length), next: first + index, position: events[index - 1]!.position
     }
-    if (userId === undefined) joined.set(at, taken)
+    if (userId !== undefined) return taken
+    if (joined.size === TAKEN_MAX) joined.delete(joined.keys().next().value!)
+    joined.set(at, taken)
     return taken
   }
 
@@ -85,8 +88,8 @@ export function createRecentEvents (start: Position, bytesMax: number) {
     take,
     /** One of them. */
     at: (number: number): FeedEvent => events[number - first]!,
-    /** Whether all that comes after a place is held, or is still to come. */
-    covers: (place: Position): boolean => isAtOrAfter(place, oldest),
+    /** The partitions in which what follows a place is no longer held. */
+    lacks: (place: Position): number[] => behind(place, oldest),
     get position (): Position { return position },
     /** Whether it is one of the older ones, and will be forgotten when as much comes again. */
     isOld: (number: number): boolean => bytes > bytesMax / 2 && number < first + events.length / 2,
@@ -94,4 +97,8 @@ export function createRecentEvents (start: Position, bytesMax: number) {
     get first (): number { return first },
     get end (): number { return first + events.length }
   }
+}
+
+function sizeOf ({ id, text, position }: RecentEvent): number {
+  return id.length + text.length + position.length
 }

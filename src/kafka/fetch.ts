@@ -5,6 +5,8 @@ import { READ_COMMITTED, type Cluster } from '../kafkajs/cluster.ts'
 /** What one answer brought of a partition. */
 export interface Fetched {
   partition: number
+  /** The one that was asked for. */
+  offset: number
   /** Committed ones, in the order of their offsets. */
   records: KafkaMessage[]
   /** The offset that comes after all that the answer has: the next one to ask for. */
@@ -43,8 +45,9 @@ export async function fetchCommitted ({
       }))
     }]
   })
+  const offsets = new Map(from.map(({ partition, offset }) => [partition, offset]))
   return (responses[0]?.partitions ?? []).map(({ partition, messages }) => {
-    const { offset } = from.find((one) => one.partition === partition)!
+    const offset = offsets.get(partition)!
     const records: KafkaMessage[] = []
     let next = offset
     for (const record of messages) {
@@ -53,7 +56,7 @@ export async function fetchCommitted ({
       if (at >= offset && !record.isControlRecord) records.push(record as unknown as KafkaMessage)
       next = Math.max(next, at + 1, batchEnd(record.batchContext))
     }
-    return { partition, records, next }
+    return { partition, offset, records, next }
   })
 }
 

@@ -15,8 +15,13 @@ export interface FollowOptions {
   signal: AbortSignal
   /** The offsets of all partitions at which it begins: what is committed from now on comes. */
   onStart: (offsets: number[]) => void
-  /** Also without records, as the marks of transactions take offsets too. Its broker is asked again after it. */
-  onFetched: (fetched: Fetched) => Promise<void>
+  /**
+   * What one answer brought of each partition; also without records, as the marks of transactions take offsets too. Its
+   * broker is asked again after it.
+   */
+  onFetched: (answer: Fetched[]) => Promise<void>
+  /** All brokers have answered. */
+  onRound: () => void
   /** Kafka can't be read; it is tried again, from where it was. */
   onFailure: (error: Error) => void
   /** ms after which it is looked for partitions that were added. */
@@ -29,12 +34,12 @@ export interface FollowOptions {
  * @throws OFFSET_OUT_OF_RANGE where retention was faster, or the topic was made anew
  */
 export async function followTopic ({
-  kafka, topic, signal, onStart, onFetched, onFailure, metadataMs = METADATA_MS
+  kafka, topic, signal, onStart, onFetched, onRound, onFailure, metadataMs = METADATA_MS
 }: FollowOptions): Promise<void> {
   let offsets: number[] | undefined
   while (!signal.aborted) {
     try {
-      await withCluster(kafka, follow, { committed: true })
+      await withCluster(kafka, topic, follow, { committed: true })
     } catch (error) {
       if (signal.aborted) return
       if (isOutOfRange(error)) throw error
@@ -44,7 +49,6 @@ export async function followTopic ({
   }
 
   async function follow (cluster: Cluster): Promise<void> {
-    await cluster.addTargetTopic(topic)
     while (!signal.aborted) {
       const partitions = cluster.findTopicPartitionMetadata(topic).map(({ partitionId }) => partitionId)
       if (offsets === undefined) {
@@ -52,8 +56,8 @@ export async function followTopic ({
         onStart([...offsets])
       }
       for (const partition of partitions) offsets[partition] ??= 0 // one that was added since
-      const round = { until: performance.now() + metadataMs }
       const leaders = Object.entries(cluster.findLeaderForPartitions(topic, partitions))
+      const round = { until: performance.now() + metadataMs, silent: new Set(leaders.map(([nodeId]) => nodeId)) }
       // Each for itself, as one that waits for something must not hold up the others.
       const ended = await Promise.allSettled(
         leaders.map(([nodeId, led]) => readFrom(cluster, nodeId, led, offsets!, round))
@@ -69,17 +73,18 @@ export async function followTopic ({
     nodeId: string,
     partitions: number[],
     offsets: number[],
-    round: { until: number }
+    round: { until: number, silent: Set<string> }
   ): Promise<void> {
     try {
       while (!signal.aborted && performance.now() < round.until) {
         const from = partitions.map((partition) => ({ partition, offset: offsets[partition]! }))
         const request = { cluster, nodeId, topic, from, waitMs: FETCH_WAIT_MS, bytesMax: FETCH_BYTES_MAX }
-        for (const fetched of await fetchCommitted(request)) {
-          if (fetched.next === offsets[fetched.partition]) continue
-          offsets[fetched.partition] = fetched.next
-          await onFetched(fetched)
-        }
+        const answer = (await fetchCommitted(request)).filter(({ partition, next }) => next !== offsets[partition])
+        for (const { partition, next } of answer) offsets[partition] = next
+        if (round.silent.delete(nodeId) && round.silent.size === 0) onRound()
+        if (answer.length > 0) await onFetched(answer)
+        // A broker fills its answer in the order in which it is asked.
+        partitions.push(partitions.shift()!)
       }
     } catch (error) {
       round.until = 0

@@ -53,8 +53,7 @@ export async function readRanges ({ kafka, topic, ranges, signal, onRecord, onPr
   if (waiting.length === 0) return
   const left = ranges.map(({ start, high }) => high - start)
   const failed = new AbortController()
-  await withCluster(kafka, async (cluster) => {
-    await cluster.addTargetTopic(topic)
+  await withCluster(kafka, topic, async (cluster) => {
     const readNext = async (): Promise<void> => {
       for (let partition = waiting.shift(); partition !== undefined; partition = waiting.shift()) {
         const { start, high } = ranges[partition]!
@@ -93,8 +92,7 @@ const LAST_OFFSETS = 500
  */
 export async function lastOrderMs (kafka: Kafka, topic: string, partition: number, end: number): Promise<number> {
   let ms = 0
-  await withCluster(kafka, async (cluster) => {
-    await cluster.addTargetTopic(topic)
+  await withCluster(kafka, topic, async (cluster) => {
     await readPartition({
       cluster,
       topic,

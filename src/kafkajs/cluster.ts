@@ -56,10 +56,14 @@ interface ClusterOptions {
 export const READ_COMMITTED = 1
 
 /**
- * Connections of their own to Kafka's brokers, to be left with `disconnect`.
+ * Connections of their own to the brokers that lead a topic, to be left with `disconnect`.
  * @throws what kafkajs throws; then nothing is left open
  */
-export async function openCluster (kafka: Kafka, { committed = false }: ClusterOptions = {}): Promise<Cluster> {
+export async function openCluster (
+  kafka: Kafka,
+  topic: string,
+  { committed = false }: ClusterOptions = {}
+): Promise<Cluster> {
   const symbol = Object.getOwnPropertySymbols(kafka).find(({ description }) => description === CREATE_CLUSTER)
   const create = symbol && (kafka as unknown as Record<symbol, (options: object) => Cluster>)[symbol]
   if (create === undefined) {
@@ -68,6 +72,7 @@ export async function openCluster (kafka: Kafka, { committed = false }: ClusterO
   const cluster = create({ allowAutoTopicCreation: false, ...(committed && { isolationLevel: READ_COMMITTED }) })
   try {
     await cluster.connect()
+    await cluster.addTargetTopic(topic)
     return cluster
   } catch (error) {
     await cluster.disconnect().catch(() => {})
@@ -75,13 +80,14 @@ export async function openCluster (kafka: Kafka, { committed = false }: ClusterO
   }
 }
 
-/** Connections of their own to Kafka's brokers, for as long as `use` takes. */
+/** Connections of their own to the brokers that lead a topic, for as long as `use` takes. */
 export async function withCluster<T> (
   kafka: Kafka,
+  topic: string,
   use: (cluster: Cluster) => Promise<T>,
   options?: ClusterOptions
 ): Promise<T> {
-  const cluster = await openCluster(kafka, options)
+  const cluster = await openCluster(kafka, topic, options)
   try {
     return await use(cluster)
   } finally {

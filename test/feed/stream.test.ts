@@ -126,6 +126,7 @@ t.test('what is no id of the feed is refused', async (t) => {
     t.equal(byHeader.status, status, id)
     t.equal(byHeader.body.code, code, id)
     if (status === 400) t.equal(byHeader.body.errors?.[0]?.header, 'last-event-id', id)
+    if (code === 'VALIDATION_FAILED') t.match(byHeader.body.detail, /last-event-id must be the id of an event/)
   }
   const queries = [
     ['userId=', 'VALIDATION_FAILED'], ['limit=1', 'VALIDATION_FAILED'], ['after=a&after=a', 'PARAMETER_REPEATED'],
@@ -243,6 +244,7 @@ t.test('it can be switched off, and a process without Kafka says so', async (t) 
   t.equal((await fetch(`${off.url}/orders/stream`, { method: 'HEAD' })).status, 404)
   const without = await startService(t, { KAFKA_BROKERS: 'off' }, namespace)
   t.match(await request(`${without.url}/orders/stream`), { status: 503, body: { code: 'FEED_UNAVAILABLE' } })
+  t.equal((await fetch(`${without.url}/orders/stream`, { method: 'HEAD' })).status, 503)
 })
 
 t.test('when the process ends, the streams end whole, and their clients go on elsewhere', async (t) => {

@@ -1,15 +1,16 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import t from 'tap'
+import type { Settings } from '../../schemas/settings.ts'
 import { aNewOrder, eventually, metric, post, startService } from '../helper.ts'
 
-const ON_ONE_CONNECTION = 12
+const PLACES = 12
 /** Of a connection. */
 const REQUESTS = 4
 
 for (const { path, gauge, settings } of [
-  { path: '/orders', gauge: 'lists_open', settings: { LISTS_MAX: ON_ONE_CONNECTION } },
-  { path: '/orders/stream', gauge: 'feed_clients', settings: { FEED_CLIENTS_MAX: ON_ONE_CONNECTION } }
+  { path: '/orders', gauge: 'lists_open', settings: { LISTS_MAX: PLACES } as Partial<Settings> },
+  { path: '/orders/stream', gauge: 'feed_clients', settings: { FEED_CLIENTS_MAX: PLACES } }
 ]) {
   t.test(`${path}: who goes away leaves no place taken by what it asked for on one connection`, async (t) => {
     const service = await startService(t, settings)
@@ -19,13 +20,13 @@ for (const { path, gauge, settings } of [
       await Promise.all(Array.from({ length: 20 }, () => post(`${service.url}/orders`, { ...aNewOrder, products })))
     }
     const { hostname, port } = new URL(service.url)
-    for (let round = 0; round < 2 * ON_ONE_CONNECTION / REQUESTS; round++) {
+    for (let round = 0; round < 2 * PLACES / REQUESTS; round++) {
       const socket = connect(Number(port), hostname)
       await once(socket, 'connect')
       socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`.repeat(REQUESTS))
       await once(socket, 'data')
       socket.pause()
-      await eventually(async () => await metric(service, gauge) >= REQUESTS, 10_000, 'their places')
+      await eventually(async () => (await metric(service, gauge) ?? 0) >= REQUESTS, 10_000, 'their places')
       socket.destroy()
       await eventually(async () => await metric(service, gauge) === 0, 10_000, 'their end')
     }

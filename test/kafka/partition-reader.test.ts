@@ -23,8 +23,7 @@ async function read (
 ): Promise<string[]> {
   const until = part.until ?? (await topicRanges(kafka, topic))[0]!.high
   const keys: string[] = []
-  await withCluster(kafka, async (cluster) => {
-    await cluster.addTargetTopic(topic)
+  await withCluster(kafka, topic, async (cluster) => {
     const onRecord: PartitionPart['onRecord'] = ({ key }) => {
       keys.push(String(key))
     }

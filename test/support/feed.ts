@@ -1,8 +1,16 @@
+import type { Readable } from 'node:stream'
+import type { Test } from 'tap'
 import { ObjectId } from 'mongodb'
-import type { Message } from 'kafkajs'
+import type { Kafka, Message } from 'kafkajs'
 import type { OrderEvent, OrderEventHeaders } from '../../schemas/event.ts'
-import { TRACEPARENT } from './relays.ts'
+import { createOrderFeed, type FeedOptions, type OrderFeed } from '../../src/feed/feed.ts'
+import { decodePosition } from '../../src/feed/position.ts'
+import { createKafka } from '../../src/kafka/client.ts'
+import type { Cluster } from '../../src/kafkajs/cluster.ts'
+import { eventually, newNamespace, parts } from '../helper.ts'
+import { createLog, createTopic, kafka, TRACEPARENT } from './relays.ts'
 
+const HEARTBEAT_MS = 60_000
 const TIME = '2026-11-27T08:00:00.000Z'
 
 /** Records as the relay makes them, of orders that nobody stored. */
@@ -38,4 +46,54 @@ export function headersOf (orderId: string): OrderEventHeaders {
     'content-type': 'application/json',
     traceparent: TRACEPARENT
   }
+}
+
+export async function newTopic (numPartitions = 3): Promise<string> {
+  const topic = newNamespace()
+  await createTopic({ topic, numPartitions })
+  return topic
+}
+
+export function newFeed (t: Test, topic: string, options: Partial<FeedOptions> = {}) {
+  const { log, ...logged } = createLog()
+  const counts = { cut: 0, shed: 0 }
+  const observe = { feedCut () { counts.cut++ }, shed () { counts.shed++ } }
+  const feed = createOrderFeed({ kafka, topic, clientsMax: 100, log, observe, heartbeatMs: HEARTBEAT_MS, ...options })
+  t.teardown(() => feed.close())
+  return { feed, counts, ...logged }
+}
+
+/** Opens a stream, and takes what it says. */
+export async function listen (feed: OrderFeed, after?: string, userId?: string) {
+  const stream = await feed.open(after === undefined ? undefined : decodePosition(after), userId)
+  const listener = {
+    stream,
+    text: '',
+    get ids (): string[] { return idsIn(listener.text) },
+    get lastId (): string { return [...listener.text.matchAll(/^id: (.+)$/gm)].at(-1)?.[1] ?? '' }
+  }
+  take(stream, (chunk) => { listener.text += chunk })
+  await eventually(() => listener.text !== '', 10_000, 'its opening')
+  return listener
+}
+
+export function take (stream: Readable, onText: (text: string) => void): void {
+  stream.setEncoding('utf8').on('data', onText).on('error', () => {})
+}
+
+export const idsIn = (text: string): string[] => [...text.matchAll(/"orderId":"(\w{24})"/g)].map(([, id]) => id!)
+
+export const idsOf = (records: Message[]): string[] => records.map(({ key }) => String(key)).sort()
+
+/** A client of Kafka whose clusters of its own are changed before they are used. */
+export function kafkaWith (t: Test, change: (cluster: Cluster) => void): Kafka {
+  const own = createKafka({ brokers: parts.kafkaBrokers.split(','), clientId: 'test', log: createLog().log })
+  const create = Object.getOwnPropertySymbols(own).find(({ description }) => description?.endsWith('createCluster'))!
+  const original = (own as unknown as Record<symbol, (options: object) => Cluster>)[create]!
+  t.capture(own as never, create as never, ((options: object) => {
+    const cluster = original(options)
+    change(cluster)
+    return cluster
+  }) as never)
+  return own
 }

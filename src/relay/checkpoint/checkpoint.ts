@@ -99,8 +99,7 @@ export async function readLatest (
   keys: string[]
 ): Promise<Map<string, string>> {
   const found = new Map<string, string>()
-  await withCluster(kafka, async (cluster) => {
-    await cluster.addTargetTopic(topic)
+  await withCluster(kafka, topic, async (cluster) => {
     for (const window of WINDOWS) {
       const from = Math.max(0, until - window)
       found.clear()
