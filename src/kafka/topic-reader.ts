@@ -106,3 +106,20 @@ export async function lastOrderMs (kafka: Kafka, topic: string, partition: numbe
   })
   return ms
 }
+
+/**
+ * Whether nothing was ever committed to some partitions. One that is new may end after 0 and be blank: what a
+ * transaction wrote to it before it was aborted takes offsets too.
+ */
+export async function areBlank (kafka: Kafka, topic: string, partitions: number[]): Promise<boolean> {
+  const ranges = (await topicRanges(kafka, topic)).map((range, partition) =>
+    partitions.includes(partition) ? range : { low: 0, start: range.high, high: range.high })
+  if (ranges.some(({ low }) => low > 0)) return false
+  const found = new AbortController()
+  try {
+    await readRanges({ kafka, topic, ranges, signal: found.signal, onRecord: () => found.abort() })
+  } catch (error) {
+    if (!found.signal.aborted) throw error
+  }
+  return !found.signal.aborted
+}

@@ -25,7 +25,7 @@ import {
   type TopicSettings
 } from './checkpoint/topics.ts'
 import { identifyTopic, type LostEnd, type TopicIdentity } from './checkpoint/topic-identity.ts'
-import { lastOrderMs } from '../kafka/topic-reader.ts'
+import { areBlank, lastOrderMs } from '../kafka/topic-reader.ts'
 
 /*
  * How a leadership begins, at the first start and after any error: fence every older producer, read the last
@@ -205,17 +205,16 @@ function isKnown ({ owner, seq = 0 }: Checkpoint, leased: LeaseDocument | null):
 
 /**
  * Says which partitions end before what was written to them.
- * @returns the time of the last order of which one of them still has the event; undefined if all are empty, as of a
- * topic that was made anew: then nothing of what was published is left to compare with
+ * @returns the time of the last order of which one of them still has the event; undefined if the topic was made anew:
+ * then nothing of what was published is left to compare with
  */
 async function survivors (
   { kafka, topic: { topic }, log }: StartOptions,
   lost: LostEnd[],
   known: TopicIdentity
 ): Promise<number | undefined> {
-  const madeAnew = known.ends.every(
-    (end, partition) => end === 0 || lost.some((one) => one.partition === partition && one.end === 0)
-  )
+  const written = [...known.ends.keys()].filter((partition) => known.ends[partition]! > 0)
+  const madeAnew = await areBlank(kafka, topic, written)
   for (const { partition, known, end } of madeAnew ? [] : lost) {
     log.error(
       { topic, partition, end, written: known },

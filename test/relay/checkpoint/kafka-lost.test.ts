@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { toRecord } from '../../../src/models.ts'
 import { collectEvents, eventually } from '../../helper.ts'
 import {
-  createTopic, deleteTopic, idsOf, insert, newSetting, put, putCheckpoint, startLeading, startRelay, type Setting
+  createTopic, deleteTopic, idsOf, insert, kafka, newSetting, put, putCheckpoint, startLeading, startRelay, type Setting
 } from '../../support/relays.ts'
 
 /** Orders that a relay has published before it was stopped in order. */
@@ -110,6 +110,25 @@ t.test(
     t.strictSame((await startLeading(t, setting)).told('error'), [], 'what is known is not said again')
   }
 )
+
+t.test('a topic made anew to which a transaction was aborted since has lost no events: it is new', async (t) => {
+  const { told, ...setting } = await published(t, 30)
+  await deleteTopic(setting.namespace)
+  await createTopic({ topic: setting.namespace, numPartitions: 3 })
+  const producer = kafka.producer({ transactionalId: setting.namespace, maxInFlightRequests: 1 })
+  await producer.connect()
+  t.teardown(() => producer.disconnect())
+  const transaction = await producer.transaction()
+  for (const partition of [0, 1, 2]) {
+    await transaction.send({ topic: setting.namespace, messages: [{ partition, key: told[0]!, value: 'aborted' }] })
+  }
+  await transaction.abort()
+  const untold = await insert(setting.orders, 5)
+  const { told: linesAt } = await startLeading(t, setting)
+  t.equal(linesAt('error', /was made anew/).length, 1)
+  t.equal(linesAt('error').length, 1)
+  await assertOnTopic(t, setting, untold)
+})
 
 for (const [what, makeAnew] of [
   ['by the relay', async () => {}],
