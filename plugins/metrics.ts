@@ -81,7 +81,7 @@ export default fp(async (app) => {
   for (const reason of ['posts', 'lists', 'pages', 'feed', 'event-loop', 'heap']) shed.inc({ reason }, 0)
   gauge('orders_in_flight', 'orders that wait to be stored or are being stored', [], async () => app.orders.inFlight)
   gauge('lists_open', 'lists of all orders that are being read', [], async () => app.lists.count)
-  gauge('feed_clients', 'clients that listen to the live feed, or are about to', [], async () => app.feed?.count ?? 0)
+  gauge('feed_clients', 'clients that listen to the live feed', [], async () => app.feed?.count ?? 0)
   const feedCut = counter('feed_clients_cut_total', 'clients of the live feed that were too slow and were cut off')
 
   const created = counter('orders_created_total', 'orders stored durably')

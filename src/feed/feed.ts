@@ -65,7 +65,7 @@ export function createOrderFeed ({
 }: FeedOptions) {
   const clients = new Map<FeedClient, Readable>()
   const complaints = createThrottle(COMPLAIN_MS)
-  let count = 0
+  let places = 0
   let following: Following | undefined
   let closed = false
   let lingering: NodeJS.Timeout | undefined
@@ -78,11 +78,11 @@ export function createOrderFeed ({
    */
   async function open (after: Position | undefined, userId: string | undefined): Promise<Readable> {
     if (closed) throw new FeedUnavailable()
-    if (count >= clientsMax) {
+    if (places >= clientsMax) {
       observe.shed('feed')
       throw new FeedFull()
     }
-    count++
+    places++
     clearTimeout(lingering)
     try {
       const mine = following ??= follow()
@@ -105,8 +105,8 @@ export function createOrderFeed ({
   }
 
   function left (): void {
-    count--
-    if (count === 0 && !closed) lingering = setTimeout(stopFollowing, lingerMs).unref()
+    places--
+    if (places === 0 && !closed) lingering = setTimeout(stopFollowing, lingerMs).unref()
   }
 
   function end (client: FeedClient): void {
@@ -209,7 +209,7 @@ export function createOrderFeed ({
   return {
     open,
     close,
-    /** Also those that are about to listen. */
-    get count (): number { return count }
+    /** Those that listen; who is about to has a place too. */
+    get count (): number { return clients.size }
   }
 }
