@@ -50,16 +50,18 @@ t.test('a service that is away for now is asked again', async (t) => {
   const ending = new AbortController()
   const first = client.listen({}, { signal: ending.signal }).next()
   await eventually(() => full.api.feed?.count === 1, 10_000, 'the stream')
-  const waiting = client.listen().next()
+  const waiting = client.listen()
+  const next = waiting.next()
   await eventually(() => metric(full, 'requests_shed_total{reason="feed"}'), 10_000, 'a refusal')
   ending.abort()
   t.equal((await first).done, true)
   const created: string[] = []
   let got: string | undefined
-  waiting.then(({ value }) => { got = value?.order._id }, t.error)
+  next.then(({ value }) => { got = value?.order._id }, t.error)
   await eventually(async () => {
     created.push((await orders.create(aNewOrder))._id) // until it listens
     return got
   }, 20_000, 'an order')
   t.ok(created.includes(got!))
+  await waiting.return()
 })
