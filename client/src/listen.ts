@@ -21,6 +21,7 @@ export interface PublishedOrder {
 }
 
 const RETRY_MS = 2_000
+const ID_LINE = /^id: (.+)$/m
 /** The service says something every 15 s. */
 const SILENCE_MS_MAX = 45_000
 
@@ -53,13 +54,17 @@ export async function * listen (
         'axios-retry': { retries: 0 }
       })
       const decoder = new TextDecoder()
+      let text = ''
       for await (const chunk of data) {
         clearTimeout(timer)
         timer = setTimeout(() => silence.abort(), SILENCE_MS_MAX)
-        parser.feed(decoder.decode(chunk, { stream: true }))
-        for (const published of arrived.splice(0)) {
-          id = published.id
-          yield published
+        const blocks = (text + decoder.decode(chunk, { stream: true })).split('\n\n')
+        text = blocks.pop()!
+        for (const block of blocks) {
+          // The parser tells ids only with data, which the opening and heartbeats have none of.
+          id = ID_LINE.exec(block)?.[1] ?? id
+          parser.feed(`${block}\n\n`)
+          yield * arrived.splice(0)
         }
       }
     } catch (error) {

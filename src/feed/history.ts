@@ -117,7 +117,7 @@ export function createHistory (kafka: Kafka, topic: string, onFailure: (error: E
       return await read(await mine)
     } catch (error) {
       // A new cluster looks up the current leaders of the partitions.
-      if (opening === mine) disconnect()
+      if (opening === mine && !isOutOfRange(error)) disconnect()
       throw error
     }
   }

@@ -36,6 +36,19 @@ t.test('orders come as they are published, over the end of a service', async (t)
   await eventually(() => one.api.feed!.count === 0, 10_000, 'its end')
 })
 
+t.test('who has had no order yet loses none when the service ends', async (t) => {
+  const second = await startService(t, {}, namespace)
+  const client = createOrdersClient({ baseURL: second.url })
+  const listening = client.listen()
+  const next = listening.next()
+  await eventually(() => second.api.feed?.count === 1, 10_000, 'the stream')
+  await second.close()
+  const { _id } = await orders.create(aNewOrder)
+  client.http.defaults.baseURL = one.url
+  t.equal((await next).value?.order._id, _id)
+  await listening.return()
+})
+
 t.test('what can\'t be listened to rejects with the reason', async (t) => {
   const error = await orders.listen({ after: 'a' }).next().catch((error: unknown) => error)
   t.equal(problemOf(error)?.code, 'FEED_POSITION_MALFORMED')
