@@ -68,8 +68,8 @@ const QUIET_MS = 100
 const DRAIN_MS_MAX = 1_000
 
 /**
- * Node closes an answer together with its connection, but not one that still waits there behind another (pipelining):
- * what fills it would stay open for ever.
+ * When a connection closes, Node closes the answer that is being sent, but not the pipelined answers that wait behind
+ * it. Their streams would stay open forever.
  */
 function endWithConnection (stream: Readable, socket: Socket): void {
   const end = (): void => { stream.destroy() }
@@ -77,7 +77,7 @@ function endWithConnection (stream: Readable, socket: Socket): void {
     setImmediate(end)
     return
   }
-  socket.setMaxListeners(0) // as many as there are requests on their way
+  socket.setMaxListeners(0) // one for each pipelined request
   socket.once('close', end)
   stream.once('close', () => socket.off('close', end))
 }

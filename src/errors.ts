@@ -89,7 +89,7 @@ export const FeedFull = createError(
 )
 export const FeedUnavailable = createError(
   'FEED_UNAVAILABLE',
-  'The live feed is not to be had: Kafka does not answer, or this process has none or is ending. Try again.',
+  'The live feed is unavailable: Kafka does not answer, or this process has none or is ending. Try again.',
   503
 )
 export const Overloaded = createError(

@@ -61,7 +61,7 @@ export async function * listen (
         const blocks = (text + decoder.decode(chunk, { stream: true })).split('\n\n')
         text = blocks.pop()!
         for (const block of blocks) {
-          // The parser tells ids only with data, which the opening and heartbeats have none of.
+          // The parser reports an id only with data, and the opening and heartbeats have none.
           id = ID_LINE.exec(block)?.[1] ?? id
           parser.feed(`${block}\n\n`)
           yield * arrived.splice(0)

@@ -12,7 +12,7 @@ const AGAIN_MS = 300
 
 /** @throws FeedPositionGone for a place that the topic doesn't have any more, or never had; what Kafka refuses */
 export async function check (after: Position, recent: RecentEvents, history: History): Promise<void> {
-  if (recent.lacks(after).length === 0 && isWithin(after, recent.position)) return
+  if (recent.covers(after) && isWithin(after, recent.position)) return
   for (let tries = 1; ; tries++) {
     const { low, high } = await within(ANSWER_MS_MAX, "Kafka's answer", history.bounds())
     if (!isAtOrAfter(after, low)) throw new FeedPositionGone()

@@ -62,7 +62,7 @@ export async function * readFeed ({
       yield * readHistory()
       let next = recent.first
       // As it waits for the client, what comes next may be forgotten meanwhile: then it begins again.
-      while (!client.ended && isHeld() && next >= recent.first) {
+      while (!client.ended && recent.covers(position) && next >= recent.first) {
         const events: FeedEvent[] = []
         for (let bytes = 0; next < recent.end && bytes < CHUNK_BYTES; next++) {
           const event = recent.at(next)
@@ -89,13 +89,13 @@ export async function * readFeed ({
   async function * readHistory (): AsyncGenerator<Buffer> {
     const reader = { at: position, lacks: () => recent.lacks(position), wake: () => client.wake() }
     try {
-      while (!client.ended && !isHeld()) {
+      while (!client.ended && !recent.covers(position)) {
         const segment = history.take(reader)
         if (segment !== undefined) {
           yield * told(segment.events)
           position[segment.partition] = segment.next
         }
-        // Also between segments, of which none may be for who filters.
+        // Also between segments: a client with a filter may get nothing from any of them.
         if (isQuiet()) yield * said(heartbeat(position))
         else if (segment === undefined) await change()
       }
@@ -127,10 +127,6 @@ export async function * readFeed ({
     if (chunk.length === 0) return
     client.wroteAt = performance.now()
     yield chunk
-  }
-
-  function isHeld (): boolean {
-    return recent.lacks(position).length === 0
   }
 
   function isQuiet (): boolean {

@@ -86,7 +86,7 @@ export function createOrderFeed ({
     clearTimeout(lingering)
     try {
       const mine = following ??= follow()
-      const recent = await started(mine)
+      const recent = await canRead(mine.recent)
       const { history } = mine
       if (after !== undefined) await canRead(check(after, recent, history))
       if (closed || following !== mine) throw new FeedUnavailable()
@@ -119,6 +119,7 @@ export function createOrderFeed ({
       kafka,
       topic,
       log,
+      complaints,
       metadataMs,
       recentBytesMax,
       onFetched: handOut,
@@ -131,20 +132,13 @@ export function createOrderFeed ({
     return mine
   }
 
-  async function started (mine: Following): Promise<RecentEvents> {
-    return await canRead(mine.recent.catch((error) => {
-      if (following === mine) following = undefined
-      throw error
-    }))
-  }
-
   /** @throws FeedUnavailable, and says so in the log */
   async function canRead<T> (reading: Promise<T>): Promise<T> {
     try {
       return await reading
     } catch (cause) {
       if (cause instanceof FeedPositionGone) throw cause
-      if (complaints.allows() && !closed) {
+      if (!closed && complaints.allows('requests')) {
         log.warn({ reason: (cause as Error).message }, "the live feed can't read Kafka: requests for it are refused")
       }
       throw new FeedUnavailable({ cause })
@@ -152,8 +146,8 @@ export function createOrderFeed ({
   }
 
   /**
-   * Reading waits while most clients are behind, as in a burst, since each that has to read for itself costs what all
-   * together do. It doesn't wait for a few, who would make their pace that of all.
+   * Reading waits while most clients are behind, as in a burst: a client that reads history costs as much as all others
+   * together. It doesn't wait for a few clients, which would slow down all the others.
    */
   async function handOut (recent: RecentEvents): Promise<void> {
     gathering ??= setTimeout(() => {
@@ -209,7 +203,7 @@ export function createOrderFeed ({
   return {
     open,
     close,
-    /** Those that listen; who is about to has a place too. */
+    /** Open streams. A stream that is being opened has a place already, but is not counted. */
     get count (): number { return clients.size }
   }
 }

@@ -2,37 +2,37 @@ import type { Kafka } from 'kafkajs'
 import { followTopic } from '../kafka/topic-follower.ts'
 import { within } from '../runtime/deadline.ts'
 import type { Logger } from '../runtime/logger.ts'
-import { createThrottle } from '../runtime/throttle.ts'
+import type { Throttle } from '../runtime/throttle.ts'
 import { createHistory, type History } from './history.ts'
 import { createRecentEvents, type RecentEvents } from './recent-events.ts'
 
 const START_MS_MAX = 5_000
 const FAILING_MS_MAX = 1_500
-const COMPLAIN_MS = 60_000
 
 export interface Following {
-  /** It is rejected with what Kafka refuses, or after 5 s; then reading has ended. */
+  /** Rejects with what Kafka refuses, or after 5 s; reading has ended by then. */
   recent: Promise<RecentEvents>
   history: History
   stop: () => Promise<void>
 }
 
 /** Begins to read the topic. */
-export function startFollowing ({ kafka, topic, log, metadataMs, recentBytesMax, onFetched, onEnd }: {
+export function startFollowing ({ kafka, topic, log, complaints, metadataMs, recentBytesMax, onFetched, onEnd }: {
   kafka: Kafka
   topic: string
   log: Logger
+  complaints: Throttle
   metadataMs: number | undefined
   recentBytesMax: number
   /** There are new events. It goes on after it. */
   onFetched: (recent: RecentEvents) => Promise<void>
-  /** It has come to an end by itself: the places that are known are of another topic, or gone. */
+  /** It has ended by itself: it could not start, or the known positions are of another topic, or gone. */
   onEnd: (error: Error) => void
 }): Following {
   const stopping = new AbortController()
-  const complaints = createThrottle(COMPLAIN_MS)
   const history = createHistory(kafka, topic, ({ message: reason }) => {
-    if (complaints.allows()) log.warn({ reason }, "the live feed can't read what clients have missed: these wait, and lose nothing")
+    if (!complaints.allows('history')) return
+    log.warn({ reason }, "the live feed can't read what clients have missed: they wait, and lose nothing")
   })
   const began = performance.now()
   let fails = false
@@ -78,7 +78,7 @@ export function startFollowing ({ kafka, topic, log, metadataMs, recentBytesMax,
   async function stop (): Promise<void> {
     stopping.abort()
     history.close()
-    // Whoever has not begun may wait for a broker that hangs; it ends by itself.
+    // Before it has started it may be waiting for a broker that hangs, and ends by itself later.
     if (recent !== undefined) await ended
   }
 
@@ -87,6 +87,7 @@ export function startFollowing ({ kafka, topic, log, metadataMs, recentBytesMax,
       return await within(START_MS_MAX, "Kafka's answer", started)
     } catch (error) {
       stop()
+      onEnd(error as Error)
       throw error
     }
   }

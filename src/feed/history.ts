@@ -8,12 +8,12 @@ import { createSegments, type Segment } from './segments.ts'
 import { feedEvents } from './server-sent.ts'
 
 /** What a client that reads history has in memory. */
-const FETCH_BYTES_MAX = 128 * 1024
+export const FETCH_BYTES_MAX = 128 * 1024
 const FETCH_WAIT_MS = 100
 const SEGMENTS_BYTES_MAX = 8 * 1024 * 1024
 /** For each ms of reading, so that history takes a third of the process' time at most. */
 const RESTS = 2
-/** A broker that took long was waited for: that cost this process nothing. */
+/** Waiting for a slow broker costs this process nothing, and needs no rest. */
 const REST_MS_MAX = 200
 const RETRY_MS = 250
 
@@ -21,19 +21,19 @@ const RETRY_MS = 250
 export interface HistoryReader {
   /** Where it is. */
   at: Position
-  /** The partitions that it is to read. */
+  /** The partitions that it has to read. */
   lacks: () => number[]
-  /** There is something for it, perhaps. */
+  /** Called when there may be something to take. */
   wake: () => void
 }
 
 export type History = ReturnType<typeof createHistory>
 
 /**
- * What the topic has from before this process began to follow it, or has forgotten. It is read for one client after
- * the other, with rests between, as to decode records takes as long as to read them: otherwise one client with an old
- * place would hold up the whole process. What is read serves all clients that are about there.
- * @param onFailure Kafka can't be read; it is tried again
+ * Events from before this process followed the topic, and those that it no longer holds. They are read for one client
+ * at a time, with rests in between, because decoding records takes CPU: without the rests one client with an old
+ * position would hold up the whole process. A part that was read serves every client near the same position.
+ * @param onFailure Kafka can't be read; the next attempt follows
  */
 export function createHistory (kafka: Kafka, topic: string, onFailure: (error: Error) => void) {
   const segments = createSegments(SEGMENTS_BYTES_MAX)
@@ -45,7 +45,7 @@ export function createHistory (kafka: Kafka, topic: string, onFailure: (error: E
   let reading = false
 
   /**
-   * What comes next in one of the partitions. If it has to be read first, it is undefined, and the reader is woken.
+   * What comes next in one of the partitions; undefined if it has to be read first, and the reader is woken later.
    * @throws OFFSET_OUT_OF_RANGE where retention was faster
    */
   function take (reader: HistoryReader): Segment | undefined {

@@ -39,6 +39,7 @@ export function behind (position: Position, other: Position): number[] {
   return [...other.keys()].filter((partition) => (position[partition] ?? 0) < other[partition]!)
 }
 
+/** Whether one place is before the other in no partition. */
 export function isAtOrAfter (position: Position, other: Position): boolean {
   return other.every((offset, partition) => (position[partition] ?? 0) >= offset)
 }

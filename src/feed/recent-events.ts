@@ -1,5 +1,6 @@
+import { LRUCache } from 'lru-cache'
 import type { Fetched } from '../kafka/fetch.ts'
-import { behind, encodePosition, type Position } from './position.ts'
+import { behind, encodePosition, isAtOrAfter, type Position } from './position.ts'
 import { feedEvents, idLine, type FeedEvent } from './server-sent.ts'
 
 /** What one client is handed at once. */
@@ -37,7 +38,7 @@ export function createRecentEvents (start: Position, bytesMax: number) {
   const events: RecentEvent[] = []
   let first = 0
   let bytes = 0
-  const joined = new Map<number, Taken>()
+  const joined = new LRUCache<number, Taken>({ max: TAKEN_MAX })
 
   function add (fetched: Fetched): void {
     // Of partitions that were added since, it may be the last that comes first.
@@ -77,9 +78,7 @@ export function createRecentEvents (start: Position, bytesMax: number) {
     const taken = {
       chunk: Buffer.concat(pieces, length), next: first + index, position: events[index - 1]!.position
     }
-    if (userId !== undefined) return taken
-    if (joined.size === TAKEN_MAX) joined.delete(joined.keys().next().value!)
-    joined.set(at, taken)
+    if (userId === undefined) joined.set(at, taken)
     return taken
   }
 
@@ -88,7 +87,9 @@ export function createRecentEvents (start: Position, bytesMax: number) {
     take,
     /** One of them. */
     at: (number: number): FeedEvent => events[number - first]!,
-    /** The partitions in which what follows a place is no longer held. */
+    /** Whether all that comes after a place is held, or is still to come. */
+    covers: (place: Position): boolean => isAtOrAfter(place, oldest),
+    /** The partitions in which it isn't. */
     lacks: (place: Position): number[] => behind(place, oldest),
     get position (): Position { return position },
     /** Whether it is one of the older ones, and will be forgotten when as much comes again. */

@@ -1,6 +1,6 @@
 import type { FeedEvent } from './server-sent.ts'
 
-/** A part of a partition without a gap. */
+/** A part of a partition without gaps. */
 export interface Segment {
   partition: number
   /** The offsets at which it begins, and after which it ends. */
@@ -9,10 +9,13 @@ export interface Segment {
   events: FeedEvent[]
 }
 
-/** What an event and a segment take beside their text. */
+/** What an event or a segment takes in addition to its text. */
 const OVERHEAD_BYTES = 256
 
-/** The segments that were added last. @param bytesMax older ones are forgotten beyond it, but for the last one */
+/**
+ * The newest segments.
+ * @param bytesMax older ones are dropped beyond it; the newest one is always kept
+ */
 export function createSegments (bytesMax: number) {
   const held = new Map<number, Segment[]>()
   const oldestFirst: { partition: number, bytes: number }[] = []

@@ -108,8 +108,8 @@ export async function lastOrderMs (kafka: Kafka, topic: string, partition: numbe
 }
 
 /**
- * Whether nothing was ever committed to some partitions. One that is new may end after 0 and be blank: what a
- * transaction wrote to it before it was aborted takes offsets too.
+ * Whether nothing was ever committed to these partitions. A blank partition may end after offset 0, because the records
+ * of an aborted transaction take offsets too.
  */
 export async function areBlank (kafka: Kafka, topic: string, partitions: number[]): Promise<boolean> {
   const ranges = (await topicRanges(kafka, topic)).map((range, partition) =>

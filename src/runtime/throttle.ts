@@ -1,3 +1,5 @@
+export type Throttle = ReturnType<typeof createThrottle>
+
 /**
  * For lines that are news once, and then noise.
  * @param ms a subject comes up at most once in so long

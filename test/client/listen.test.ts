@@ -36,7 +36,7 @@ t.test('orders come as they are published, over the end of a service', async (t)
   await eventually(() => one.api.feed!.count === 0, 10_000, 'its end')
 })
 
-t.test('who has had no order yet loses none when the service ends', async (t) => {
+t.test('a client that has received no order yet loses none when the service ends', async (t) => {
   const second = await startService(t, {}, namespace)
   const client = createOrdersClient({ baseURL: second.url })
   const listening = client.listen()

@@ -8,7 +8,7 @@ import { withAdmin } from '../../src/kafka/admin.ts'
 import { createKafka } from '../../src/kafka/client.ts'
 import { eventually, newNamespace } from '../helper.ts'
 import { startOwnPart } from '../support/faults.ts'
-import { eventRecords, idsIn, idsOf, kafkaWith, listen, newFeed, newTopic } from '../support/feed.ts'
+import { eventRecords, idsOf, kafkaWith, listen, newFeed, newTopic, putAll, readWithPauses } from '../support/feed.ts'
 import { createLog, createTopic, kafka, put } from '../support/relays.ts'
 
 /** For which a client's network takes a chunk. */
@@ -104,7 +104,7 @@ t.test('partitions that are added are read from their beginning', async (t) => {
   await eventually(() => put(topic, records).then(() => true, () => false), 10_000, 'the new partitions')
   const other = newFeed(t, topic).feed
   const listener = await listen(other, lastId)
-  const seen = () => [...new Set(listener.ids)].sort() // a put that failed may have put some
+  const seen = () => [...new Set(listener.ids)].sort() // an attempt that failed may have stored some
   await eventually(() => seen().length >= records.length, 10_000, 'all events')
   t.strictSame(seen(), idsOf(records))
   const early = await listen(feed, listener.lastId)
@@ -200,32 +200,24 @@ t.test('a burst after silence cuts nobody off, and is not read by each client fo
   const counting = kafkaWith(t, () => { clusters++ })
   const { feed, counts } = newFeed(t, topic, { kafka: counting, stalledMs: 200 })
   const listeners = await Promise.all(Array.from({ length: 8 }, async () => {
-    const listener = { text: '' }
-    const stream = (await feed.open(undefined, undefined)).setEncoding('utf8')
-    const read = async (): Promise<void> => {
-      for await (const chunk of stream) {
-        listener.text += chunk
-        await delay(CHUNK_MS)
-      }
-    }
-    read().catch(() => {})
+    const listener = readWithPauses(await feed.open(undefined, undefined), () => delay(CHUNK_MS))
     await eventually(() => listener.text !== '', 10_000, 'its opening')
     return listener
   }))
   const before = clusters
   const records = eventRecords(20_000)
-  for (let first = 0; first < records.length; first += 1_000) await put(topic, records.slice(first, first + 1_000))
+  await putAll(topic, records)
   const end = `"orderId":"${String(records.at(-1)!.key)}"`
   for (const listener of listeners) {
     await eventually(() => listener.text.includes(end), 30_000, 'the last event')
-    await eventually(() => idsIn(listener.text).length >= records.length, 30_000, 'the events')
-    t.strictSame(idsIn(listener.text).sort(), idsOf(records))
+    await eventually(() => listener.ids.length >= records.length, 30_000, 'the events')
+    t.strictSame(listener.ids.sort(), idsOf(records))
   }
   t.equal(counts.cut, 0)
   t.equal(clusters, before, 'no reader since')
 })
 
-t.test('two of many brokers that fail in turn are one line, and one when all are back', async (t) => {
+t.test('a broker that fails beside others is one line in the log, and one more when all answer again', async (t) => {
   const topic = await newTopic()
   let failing = false
   const twoBrokers = kafkaWith(t, (cluster) => {
@@ -260,7 +252,7 @@ t.test('two of many brokers that fail in turn are one line, and one when all are
   t.strictSame(listener.ids.sort(), idsOf([...records, ...last]))
 })
 
-t.test('a start that waits for a broker that hangs ends with the feed', async (t) => {
+t.test('closing the feed ends a start that waits for a broker that hangs', async (t) => {
   const hanging = createServer().listen(0, '127.0.0.1')
   await once(hanging, 'listening')
   t.teardown(() => hanging.close())

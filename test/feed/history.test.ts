@@ -1,9 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Message } from 'kafkajs'
+import { FETCH_BYTES_MAX } from '../../src/feed/history.ts'
 import { decodePosition } from '../../src/feed/position.ts'
 import { eventually } from '../helper.ts'
-import { eventRecords, idsIn, idsOf, kafkaWith, listen, newFeed, newTopic } from '../support/feed.ts'
+import {
+  eventRecords, idsOf, kafkaWith, listen, newFeed, newTopic, placesIn, putAll, readWithPauses
+} from '../support/feed.ts'
 import { put } from '../support/relays.ts'
 
 t.test('history that is longer than what is held comes at the pace of its reader, and then what is new', async (t) => {
@@ -13,29 +16,20 @@ t.test('history that is longer than what is held comes at the pace of its reader
   const old = eventRecords(2_000)
   await put(topic, old)
   const stream = await feed.open(decodePosition(start), undefined)
-  let text = ''
-  stream.setEncoding('utf8')
-  const slowly = async (): Promise<void> => {
-    for await (const chunk of stream) {
-      text += chunk
-      await new Promise(setImmediate)
-    }
-  }
-  slowly().catch(() => {})
-  const ids = () => [...text.matchAll(/"orderId":"(\w+)"/g)].map(([, id]) => id!)
+  const reader = readWithPauses(stream, () => new Promise(setImmediate))
   const recent: Message[] = []
   for (let round = 0; round < 10; round++) {
     const some = eventRecords(100)
     recent.push(...some)
     await put(topic, some)
   }
-  await eventually(() => ids().length >= old.length + recent.length, 20_000, 'all events')
-  t.strictSame(ids().sort(), idsOf([...old, ...recent]))
-  t.equal(counts.cut, 0, 'who reads history is not behind')
+  await eventually(() => reader.ids.length >= old.length + recent.length, 20_000, 'all events')
+  t.strictSame(reader.ids.sort(), idsOf([...old, ...recent]))
+  t.equal(counts.cut, 0, 'a client that reads history is not cut off for being behind')
   stream.destroy()
 })
 
-t.test('who filters hears how far it is, while history has nothing for it', async (t) => {
+t.test('a client with a filter learns its position while history has nothing for it', async (t) => {
   const topic = await newTopic()
   const { feed } = newFeed(t, topic, { recentBytesMax: 10_000 })
   const start = (await listen(feed)).lastId
@@ -45,7 +39,7 @@ t.test('who filters hears how far it is, while history has nothing for it', asyn
   const listener = await listen(other, start, 'nobody')
   const end = (await listen(other)).lastId
   await eventually(() => listener.lastId === end, 10_000, 'the end of history')
-  const places = [...listener.text.matchAll(/^id: (.+)$/gm)].map(([, id]) => id!)
+  const places = placesIn(listener.text)
   const midst = places.find((place) => place !== start && place !== end)!
   t.ok(midst, 'a place between')
   const rest = await listen(other, midst)
@@ -54,10 +48,7 @@ t.test('who filters hears how far it is, while history has nothing for it', asyn
   t.strictSame(listener.ids, [])
 })
 
-/** Reads so much of history at once (src/feed/history.ts). */
-const HISTORY_FETCH_BYTES = 131_072
-
-/** A client of Kafka that tells how often history was read, and lets it fail. */
+/** A Kafka client that counts the reads of history, and makes some of them fail. */
 function kafkaOfHistory (t: Test) {
   const seen = { fetches: 0, failing: 0 }
   const kafka = kafkaWith(t, (cluster) => {
@@ -65,7 +56,7 @@ function kafkaOfHistory (t: Test) {
     cluster.findBroker = async (node) => {
       const broker = await findBroker.call(cluster, node)
       const fetch: typeof broker.fetch = async (request) => {
-        if (request.maxBytes === HISTORY_FETCH_BYTES) {
+        if (request.maxBytes === FETCH_BYTES_MAX) {
           seen.fetches++
           if (seen.failing-- > 0) throw new Error('the leader is another one')
         }
@@ -78,17 +69,17 @@ function kafkaOfHistory (t: Test) {
 }
 
 /** A topic with events, and the id before them. */
-async function withHistory (t: Test, count: number, numPartitions = 3) {
-  const topic = await newTopic(numPartitions)
+async function withHistory (t: Test, count: number) {
+  const topic = await newTopic()
   const { feed } = newFeed(t, topic)
   const start = (await listen(feed)).lastId
   await feed.close()
   const records = eventRecords(count)
-  for (let first = 0; first < count; first += 1_000) await put(topic, records.slice(first, first + 1_000))
+  await putAll(topic, records)
   return { topic, start, records }
 }
 
-t.test('many that come back to about the same place share what is read', async (t) => {
+t.test('clients that resume near the same position share what is read', async (t) => {
   const { topic, start, records } = await withHistory(t, 6_000)
   const { kafka, seen } = kafkaOfHistory(t)
   const { feed } = newFeed(t, topic, { kafka })
@@ -97,7 +88,7 @@ t.test('many that come back to about the same place share what is read', async (
   const alone = seen.fetches
   t.ok(alone > 10)
   const { feed: other } = newFeed(t, topic, { kafka })
-  const places = [...first.text.matchAll(/^id: (.+)$/gm)].slice(0, 30).map(([, id]) => id!)
+  const places = placesIn(first.text).slice(0, 30)
   seen.fetches = 0
   const listeners = await Promise.all(places.map((place) => listen(other, place)))
   for (const [index, listener] of listeners.entries()) {
@@ -108,14 +99,14 @@ t.test('many that come back to about the same place share what is read', async (
   t.ok(seen.fetches < 2 * alone + places.length, `${seen.fetches} reads for ${places.length} clients, ${alone} for one`)
 })
 
-t.test('who has left waits for no turn', async (t) => {
+t.test('a client that has left takes no turn', async (t) => {
   const { topic, start, records } = await withHistory(t, 6_000)
   const { kafka, seen } = kafkaOfHistory(t)
   const first = await listen(newFeed(t, topic, { kafka }).feed, start)
   await eventually(() => first.ids.length >= records.length, 20_000, 'all events')
-  const [, place] = [...first.text.matchAll(/^id: (.+)$/gm)].at(-100)!
+  const place = placesIn(first.text).at(-100)!
   const { feed } = newFeed(t, topic, { kafka })
-  seen.failing = Infinity // so that all wait
+  seen.failing = Infinity // every client waits
   const leaving = await Promise.all(Array.from({ length: 90 }, () => listen(feed, start)))
   for (const { stream } of leaving) stream.destroy()
   await eventually(() => feed.count === 0, 10_000, 'their end')
@@ -127,7 +118,7 @@ t.test('who has left waits for no turn', async (t) => {
   t.ok(seen.fetches < 10, `${seen.fetches} reads`)
 })
 
-t.test("Kafka can't be read for a while: who reads history waits, hears so, and loses nothing", async (t) => {
+t.test('a client that reads history while Kafka is away waits, gets heartbeats and loses nothing', async (t) => {
   const { topic, start, records } = await withHistory(t, 3_000)
   const { kafka, seen } = kafkaOfHistory(t)
   const { feed, matching } = newFeed(t, topic, { kafka, heartbeatMs: 50 })
@@ -143,26 +134,18 @@ t.test("Kafka can't be read for a while: who reads history waits, hears so, and 
   t.equal(matching(/can't read what clients have missed/).length, 1)
 })
 
-t.test('one that is slow does not make its pace that of the others', async (t) => {
+t.test('a slow client does not slow down the others', async (t) => {
   const topic = await newTopic(12)
   const { feed, counts } = newFeed(t, topic)
   const quick = await listen(feed)
-  const slow = (await feed.open(undefined, undefined)).setEncoding('utf8')
-  let text = ''
-  let slowly = true
-  const read = async (): Promise<void> => {
-    for await (const chunk of slow) {
-      text += chunk
-      if (slowly) await delay(100)
-    }
-  }
-  read().catch(() => {})
+  let pauseMs = 100
+  const slow = readWithPauses(await feed.open(undefined, undefined), () => delay(pauseMs))
   const records = eventRecords(30_000)
-  for (let first = 0; first < records.length; first += 1_000) await put(topic, records.slice(first, first + 1_000))
+  await putAll(topic, records)
   await eventually(() => quick.text.length > 0 && quick.ids.length >= records.length, 60_000, 'all events')
-  t.ok(idsIn(text).length < records.length / 2, 'the slow one is far behind')
-  slowly = false
-  await eventually(() => idsIn(text).length >= records.length, 60_000, 'all events for the slow one')
-  t.strictSame(idsIn(text).sort(), idsOf(records))
+  t.ok(slow.ids.length < records.length / 2, 'the slow one is far behind')
+  pauseMs = 0
+  await eventually(() => slow.ids.length >= records.length, 60_000, 'all events for the slow one')
+  t.strictSame(slow.ids.sort(), idsOf(records))
   t.equal(counts.cut, 0)
 })

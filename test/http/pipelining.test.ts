@@ -12,9 +12,9 @@ for (const { path, gauge, settings } of [
   { path: '/orders', gauge: 'lists_open', settings: { LISTS_MAX: PLACES } as Partial<Settings> },
   { path: '/orders/stream', gauge: 'feed_clients', settings: { FEED_CLIENTS_MAX: PLACES } }
 ]) {
-  t.test(`${path}: who goes away leaves no place taken by what it asked for on one connection`, async (t) => {
+  t.test(`${path}: a client that goes away gives back all places that it took on one connection`, async (t) => {
     const service = await startService(t, settings)
-    // So long a list that it does not fit into what sockets buffer.
+    // A list too long for the buffers of the sockets.
     const products = Array.from({ length: 250 }, (_, index) => ({ _id: `product-${index}`, quantity: 1 }))
     for (let each = 0; each < 40; each++) {
       await Promise.all(Array.from({ length: 20 }, () => post(`${service.url}/orders`, { ...aNewOrder, products })))

@@ -41,7 +41,7 @@ for (const count of [1, 2]) {
       await eventually(async () => (await fetch(`${operationsUrl}/readyz`)).status === 200, 20_000)
       await answers(t, operationsUrl, 1, 'MongoDB is there')
       part.pause()
-      // What was on its way to it may still be answered.
+      // A ping that is on its way may still be answered.
       await eventually(async () => (await fetch(`${operationsUrl}/readyz`)).status === 503, 5_000, 'MongoDB hangs')
       await answers(t, operationsUrl, 0, 'MongoDB hangs')
       part.resume()

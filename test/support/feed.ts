@@ -8,7 +8,7 @@ import { decodePosition } from '../../src/feed/position.ts'
 import { createKafka } from '../../src/kafka/client.ts'
 import type { Cluster } from '../../src/kafkajs/cluster.ts'
 import { eventually, newNamespace, parts } from '../helper.ts'
-import { createLog, createTopic, kafka, TRACEPARENT } from './relays.ts'
+import { createLog, createTopic, kafka, put, TRACEPARENT } from './relays.ts'
 
 const HEARTBEAT_MS = 60_000
 const TIME = '2026-11-27T08:00:00.000Z'
@@ -70,22 +70,42 @@ export async function listen (feed: OrderFeed, after?: string, userId?: string) 
     stream,
     text: '',
     get ids (): string[] { return idsIn(listener.text) },
-    get lastId (): string { return [...listener.text.matchAll(/^id: (.+)$/gm)].at(-1)?.[1] ?? '' }
+    get lastId (): string { return placesIn(listener.text).at(-1) ?? '' }
   }
-  take(stream, (chunk) => { listener.text += chunk })
+  stream.setEncoding('utf8').on('data', (chunk) => { listener.text += chunk }).on('error', () => {})
   await eventually(() => listener.text !== '', 10_000, 'its opening')
   return listener
 }
 
-export function take (stream: Readable, onText: (text: string) => void): void {
-  stream.setEncoding('utf8').on('data', onText).on('error', () => {})
+/** Takes a stream chunk by chunk, with a pause after each. */
+export function readWithPauses (stream: Readable, pause: () => Promise<unknown>) {
+  const reader = {
+    text: '',
+    get ids (): string[] { return idsIn(reader.text) }
+  }
+  const read = async (): Promise<void> => {
+    for await (const chunk of stream.setEncoding('utf8')) {
+      reader.text += chunk
+      await pause()
+    }
+  }
+  read().catch(() => {})
+  return reader
 }
 
-export const idsIn = (text: string): string[] => [...text.matchAll(/"orderId":"(\w{24})"/g)].map(([, id]) => id!)
+/** Puts so many records that they don't fit into one request. */
+export async function putAll (topic: string, records: Message[]): Promise<void> {
+  for (let first = 0; first < records.length; first += 1_000) await put(topic, records.slice(first, first + 1_000))
+}
+
+/** The ids of a stream, one after each event, the opening and each heartbeat. */
+export const placesIn = (text: string): string[] => [...text.matchAll(/^id: (.+)$/gm)].map(([, id]) => id!)
+
+const idsIn = (text: string): string[] => [...text.matchAll(/"orderId":"(\w{24})"/g)].map(([, id]) => id!)
 
 export const idsOf = (records: Message[]): string[] => records.map(({ key }) => String(key)).sort()
 
-/** A client of Kafka whose clusters of its own are changed before they are used. */
+/** A Kafka client whose clusters are changed before they are used. */
 export function kafkaWith (t: Test, change: (cluster: Cluster) => void): Kafka {
   const own = createKafka({ brokers: parts.kafkaBrokers.split(','), clientId: 'test', log: createLog().log })
   const create = Object.getOwnPropertySymbols(own).find(({ description }) => description?.endsWith('createCluster'))!
